@@ -1,0 +1,76 @@
+"""Words: how a report's text is cut, and which inflected forms of a term count as that term."""
+
+import re
+
+_WORD = re.compile(r"[^\W_]+|[,;:()/&]")
+_PUNCTUATION = frozenset(",;:()/&")
+
+# Ending of a singular -> endings of its plurals. Radiology keeps the Latin and Greek ones ("hila", "apices").
+_PLURALS = (
+    ("ax", ("axes", "aces")),
+    ("ex", ("exes", "ices")),
+    ("ix", ("ixes", "ices")),
+    ("sis", ("ses",)),
+    ("xis", ("xes",)),
+    ("us", ("uses", "i")),
+    ("um", ("ums", "a")),
+    ("en", ("ens", "ina")),
+    ("ss", ("sses",)),
+    ("ch", ("ches",)),
+    ("sh", ("shes",)),
+    ("x", ("xes",)),
+    ("y", ("ies", "ys")),
+    ("a", ("as", "ae")),
+    ("s", ("ses",)),
+    ("", ("s",)),
+)
+_SINGULARS = (("ies", "y"), ("sses", "ss"), ("ss", "ss"), ("us", "us"), ("is", "is"), ("s", ""))
+
+
+def tokenize(text: str) -> list[str]:
+    """Lower-case words and the punctuation that can part two clauses, in order.
+
+    Hyphens, periods and de-identification underscores part words and are dropped.
+
+    >>> tokenize("Left-sided T-spine, ___ SVC/RA junction.")
+    ['left', 'sided', 't', 'spine', ',', 'svc', '/', 'ra', 'junction']
+    """
+    return _WORD.findall(text.lower())
+
+
+def is_punctuation(token: str) -> bool:
+    """Whether a token of `tokenize` is a punctuation mark."""
+    return token in _PUNCTUATION
+
+
+def fold(term: str) -> tuple[str, ...]:
+    """The tokens by which two spellings of one term are the same term ("T-Spine" and "t spine")."""
+    return tuple(tokenize(term))
+
+
+def inflections(words: tuple[str, ...], singular: bool = True) -> tuple[tuple[str, ...], ...]:
+    """A term and the forms it takes when its last word changes number.
+
+    Args:
+        words: the folded term, at least one token.
+        singular: also the form without a plural ending ("lungs" -> "lung").
+
+    Returns:
+        Distinct folded forms, the term itself first.
+
+    >>> inflections(("lung", "apex"))
+    (('lung', 'apex'), ('lung', 'apexes'), ('lung', 'apices'))
+    """
+    stem, last = words[:-1], words[-1]
+    forms = [last]
+    for ending, plurals in _PLURALS:
+        if last.endswith(ending):
+            root = last[: len(last) - len(ending)]
+            forms.extend(root + plural for plural in plurals)
+            break
+    if singular and len(last) > 3:
+        for ending, replacement in _SINGULARS:
+            if last.endswith(ending):
+                forms.append(last[: len(last) - len(ending)] + replacement)
+                break
+    return tuple((*stem, form) for form in dict.fromkeys(forms))

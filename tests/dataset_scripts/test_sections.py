@@ -1,0 +1,102 @@
+"""Raw reports fall into the sections that MIMIC-CXR's official parser gives."""
+
+import pytest
+
+from dataset_scripts.sections import normal_section_name, split_sections
+
+FULL = """                                 FINAL REPORT
+ EXAMINATION:  CHEST (PA AND LAT)
+ 
+ INDICATION:  ___ year old with cough, r/o PNA.
+ 
+ COMPARISON:  None.
+ 
+ FINDINGS:
+ 
+ The lungs are clear.  The heart is not
+ enlarged.
+ 
+ IMPRESSION:
+ 
+ No acute process.
+"""  # noqa: W293 - reports of this shape hold lines of one blank
+
+
+def test_a_report_falls_into_its_sections_in_order_without_the_title() -> None:
+    assert split_sections(FULL) == {
+        "examination": "CHEST (PA AND LAT)",
+        "indication": "___ year old with cough, r/o PNA.",
+        "comparison": "None.",
+        "findings": "The lungs are clear.  The heart is not\n enlarged.",
+        "impression": "No acute process.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("heading", "name"),
+    [
+        ("CONCLUSION", "impression"),
+        ("FINDINGS AND IMPRESSION", "impression"),
+        ("FINDINGS/IMPRESSION", "impression"),
+        ("FINIDNGS", "findings"),
+        ("FINDINGS ", "findings"),
+        ("CHEST, TWO VIEWS", "findings"),
+        ("PORTABLE AP CHEST RADIOGRAPH", "findings"),
+        ("FRONTAL AND LATERAL VIEWS", "findings"),
+        ("REASON FOR EXAMINATION", "indication"),
+        ("REASON FOR EXAM (CHEST)", "reason for exam (chest)"),
+        ("CLINICAL HISTORY", "history"),
+        ("COMPARISONS", "comparison"),
+        ("TECHNIQUE", "technique"),
+        ("NDICATION", "impression"),
+    ],
+)
+def test_headings_get_their_normal_names(heading: str, name: str) -> None:
+    assert normal_section_name(heading) == name
+
+
+@pytest.mark.parametrize(
+    ("report", "sections"),
+    [
+        ("", {}),
+        (" The lungs are clear.\n", {"full report": "The lungs are clear."}),
+        (" Findings: clear at 10:30.\n", {"full report": "Findings: clear at 10:30."}),
+        (" COMPARISON:  None.\n Seen at 5:PM.\n FINDINGS:\n", {"comparison": "None.\n Seen at 5:PM."}),
+        (" FINDINGS:  \n IMPRESSION:  Clear.", {"impression": "Clear."}),
+        (" Portable film.\n FINDINGS: Clear.", {"preamble": "Portable film.", "findings": "Clear."}),
+        ("FINDINGS:\r\nClear.\r\n", {"findings": "Clear."}),
+    ],
+)
+def test_odd_reports_keep_their_text_under_the_right_name(report: str, sections: dict[str, str]) -> None:
+    assert split_sections(report) == sections
+
+
+def test_without_findings_and_impression_the_text_after_a_blank_line_is_the_last_paragraph() -> None:
+    report = " HISTORY:  Cough.\n COMPARISON:  None.\n \n The lungs are clear.\n \n No effusion."
+    assert split_sections(report) == {
+        "history": "Cough.",
+        "comparison": "None.",
+        "last_paragraph": "The lungs are clear.\n \n No effusion.",
+    }
+    assert split_sections(" CHEST FILM\n \n Clear lungs.") == {
+        "full report": "CHEST FILM\n \n Clear lungs.",
+        "last_paragraph": "Clear lungs.",
+    }
+
+
+def test_the_last_of_two_sections_of_one_name_counts_unless_it_is_empty() -> None:
+    assert split_sections(" CHEST, TWO VIEWS:  Old.\n FINDINGS:  New.")["findings"] == "New."
+    assert split_sections(" FINDINGS:  Old.\n FINDINGS:  \n")["findings"] == "Old."
+
+
+def test_a_rule_of_underscores_ends_a_section_and_starts_an_addendum() -> None:
+    rule = " " + "_" * 78
+    report = f" IMPRESSION:  Clear.\n{rule}\n ADDENDUM\n Discussed by phone.\n"
+    assert split_sections(report) == {"impression": "Clear.", "addendum": "Discussed by phone."}
+    wet_read = f" WET READ: ___ 10:22 PM\n  Clear.\n{rule}\n        FINAL REPORT\n FINDINGS:  Normal.\n"
+    assert split_sections(wet_read) == {"wet read": "___ 10:22 PM\n  Clear.", "findings": "Normal."}
+
+
+def test_something_else_than_a_string_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be a string, but is float"):
+        split_sections(float("nan"))  # type: ignore[arg-type]
