@@ -1,0 +1,1 @@
+"""Report mining, relevance and the dataset builders."""

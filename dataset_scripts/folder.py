@@ -1,0 +1,115 @@
+"""A built dataset as a folder: its layout, and the object that reads it.
+
+    README.md                      YAML `configs`, so that plain `load_dataset(folder, config)` works
+    studies/{split}.parquet        one row an image
+    findings/{split}.parquet       study_id, anatomy, text
+    anatomies/train.parquet        the ontology's anatomies
+    relevance/{split}.parquet      query_id, anatomy, candidate_ids, relevance
+    labels/train.parquet           gold labels, where the source brings them
+    entities/                      the entity store, from which every relevance follows
+    skipped.csv                    what the build left out, with its reason
+"""
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pandas as pd
+import pyarrow.parquet as pq
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+from dataset_scripts.records import SPLITS
+from dataset_scripts.relevance import RelevanceEngine
+from dataset_scripts.store import EntityStore
+
+STUDIES, FINDINGS, ANATOMIES, RELEVANCE, LABELS = "studies", "findings", "anatomies", "relevance", "labels"
+ENTITIES, SKIPPED, CARD = "entities", "skipped.csv", "README.md"
+UNSPLIT = "train"  # the split name of configs that have no splits, as the Hub has it
+
+
+def table_path(folder: Path, config: str, split: str = UNSPLIT) -> Path:
+    """Where a config's rows of one split lie in a built dataset."""
+    return folder / config / f"{split}.parquet"
+
+
+class BuiltDataset:
+    """A built dataset, read from a local folder.
+
+    Args:
+        folder: a folder that `radir build` wrote.
+
+    Raises:
+        ValueError: if the folder is not a built dataset.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / ENTITIES).is_dir() or not (folder / STUDIES).is_dir():
+            raise ValueError(
+                f"{folder} is not a built dataset: it has no {STUDIES}/ and {ENTITIES}/; make one with `radir build`"
+            )
+        self.folder = folder
+
+    @classmethod
+    def open(cls, folder_or_hub_id: str | Path) -> "BuiltDataset":
+        """Open a local folder or, if there is none of that name, a dataset repository on the Hub."""
+        folder = Path(folder_or_hub_id)
+        if folder.is_dir():
+            return cls(folder)
+        if folder.is_absolute() or str(folder_or_hub_id).count("/") != 1:
+            raise ValueError(f"{folder} is neither a folder nor a Hub id (user/name) of a built dataset")
+        try:
+            return cls(Path(snapshot_download(str(folder_or_hub_id), repo_type="dataset")))
+        except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
+            raise ValueError(
+                f"{folder_or_hub_id} is neither a folder here nor a dataset that the Hub gave: {error}"
+            ) from error
+
+    @property
+    def name(self) -> str:
+        """The folder's name, by which results refer to the dataset."""
+        return self.folder.resolve().name
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the card, which holds the digests of all tables: equal for equal content."""
+        return hashlib.sha256((self.folder / CARD).read_bytes()).hexdigest()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that hold studies, in the order train, validation, test."""
+        return tuple(split for split in SPLITS if table_path(self.folder, STUDIES, split).is_file())
+
+    def studies(self, split: str) -> datasets.Dataset:
+        """The images of a split with their reports, one row an image.
+
+        Raises:
+            ValueError: if the dataset has no such split.
+        """
+        if split not in self.splits:
+            raise ValueError(f"{self.folder} has no split {split!r}; it has {', '.join(self.splits)}")
+        return datasets.load_dataset(str(self.folder), STUDIES, split=split)
+
+    def findings(self, split: str) -> dict[str, dict[str, str]]:
+        """study_id -> anatomy -> the sentences about that anatomy."""
+        nested: dict[str, dict[str, str]] = {}
+        columns = pq.read_table(table_path(self.folder, FINDINGS, split)).to_pydict()
+        for study, anatomy, text in zip(*columns.values(), strict=True):
+            nested.setdefault(study, {})[anatomy] = text
+        return nested
+
+    def anatomies(self) -> list[dict[str, Any]]:
+        """The ontology the dataset was mined with: name, parent (list), region, synonyms (list)."""
+        return pq.read_table(table_path(self.folder, ANATOMIES)).to_pylist()
+
+    def labels(self) -> pd.DataFrame | None:
+        """Gold labels (study_id, label, value: 1 present, 0 absent, -1 uncertain), None without any."""
+        path = table_path(self.folder, LABELS)
+        return pd.read_parquet(path) if path.is_file() else None
+
+    @cached_property
+    def engine(self) -> RelevanceEngine:
+        """The relevance between any two texts of the dataset, computed from `entities/`."""
+        return RelevanceEngine(EntityStore.load(self.folder / ENTITIES))

@@ -1,0 +1,133 @@
+"""A built dataset as training needs it: processed images, the order of batches, relevance targets.
+
+The one module of this room that imports torch; nothing else here imports it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from torchvision.transforms import v2
+
+from dataset_scripts.build import WHOLE_REPORT
+from dataset_scripts.folder import BuiltDataset
+from dataset_scripts.relevance import RelevanceEngine
+
+
+def augmentation() -> v2.Transform:
+    """Small rotations, shifts, zooms, and contrast and brightness changes; never a flip: sides matter."""
+
+    def exposure(pixels: Tensor) -> Tensor:
+        contrast, brightness = 0.8 + 0.4 * torch.rand(()), 0.2 * (torch.rand(()) - 0.5)
+        return pixels * contrast + brightness
+
+    affine = v2.RandomAffine(
+        degrees=5,
+        translate=(0.04, 0.04),
+        scale=(0.94, 1.06),
+        fill=-1.0,
+        interpolation=v2.InterpolationMode.BILINEAR,
+    )
+    return v2.Compose([affine, v2.Lambda(exposure)])
+
+
+class TrainingImages(Dataset):
+    """Processed images by (row, seed); the seed decides the augmentation, whoever reads the image."""
+
+    def __init__(
+        self,
+        images: datasets.Dataset,
+        process: Callable[[Any], Tensor],
+        augment: bool = False,
+        cache: bool = False,
+    ) -> None:
+        """`process` turns one image of the dataset into its (C, H, W) float32 pixel values."""
+        self._images = images
+        self._process = process
+        self._augmentation = augmentation() if augment else None
+        self._cache: dict[int, Tensor] | None = {} if cache else None
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Tensor]:
+        row, seed = key
+        pixels = self._pixels(row)
+        if self._augmentation is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                pixels = self._augmentation(pixels)
+        return row, pixels
+
+    def _pixels(self, row: int) -> Tensor:
+        if self._cache is not None and row in self._cache:
+            return self._cache[row]
+        pixels = self._process(self._images[row]["image"])
+        if self._cache is not None:
+            self._cache[row] = pixels
+        return pixels
+
+
+class BatchOrder(Sampler):
+    """Which images make step s: shuffled anew each epoch, a function of (seed, stage, step) alone.
+
+    So a resumed run continues exactly, and P processes together see the batch of one process.
+    """
+
+    def __init__(
+        self, rows: int, batch: int, steps: range, seed: tuple[int, int], process: int = 0, processes: int = 1
+    ) -> None:
+        if rows < batch:
+            raise ValueError(f"the training split has {rows} images, fewer than the batch size {batch}")
+        if batch % processes:
+            raise ValueError(f"batch size {batch} does not divide by {processes} processes")
+        self._rows, self._batch, self._steps, self._seed = rows, batch, steps, seed
+        share = batch // processes
+        self._mine = slice(share * process, share * (process + 1))
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        per_epoch = self._rows // self._batch
+        for step in self._steps:
+            epoch, place = divmod(step, per_epoch)
+            order = np.random.default_rng((*self._seed, epoch)).permutation(self._rows)
+            rows = order[place * self._batch : (place + 1) * self._batch]
+            seeds = np.random.default_rng((*self._seed, epoch, place)).integers(2**31, size=self._batch)
+            pairs = list(zip(rows.tolist(), seeds.tolist(), strict=True))
+            yield pairs[self._mine]
+
+
+@dataclass
+class Targets:
+    """Text and relevance of the training images, by row."""
+
+    texts: list[str]
+    rows: dict[str, np.ndarray]  # anatomy -> store row of each image's study, -1 without findings there
+    engine: RelevanceEngine
+
+    @classmethod
+    def of(cls, data: BuiltDataset, studies: datasets.Dataset) -> "Targets":
+        engine, ids = data.engine, studies["study_id"][:]
+        names = [WHOLE_REPORT, *(anatomy["name"] for anatomy in data.anatomies())]
+        rows = {name: engine.store.rows(ids, name) for name in names}
+        kept = {name: at for name, at in rows.items() if name == WHOLE_REPORT or (at >= 0).sum() > 1}
+        return cls(studies["findings"][:], kept, engine)
+
+    def relevance(self, anatomy: str, batch: np.ndarray) -> Tensor:
+        """T (eq. 6), or T_Q (eq. 9): (N, N) float32, NaN where a study has no findings for the anatomy."""
+        rows = self.rows[anatomy][batch]
+        return torch.from_numpy(self.engine.block(rows, rows))
+
+    def sample_anatomies(self, count: int, seed: tuple[int, ...]) -> list[str]:
+        """Distinct anatomies, each drawn with a probability proportional to log(number of its studies)."""
+        names = [name for name in self.rows if name != WHOLE_REPORT]
+        weights = np.log([(self.rows[name] >= 0).sum() for name in names])
+        rng = np.random.default_rng(seed)
+        return list(rng.choice(names, size=min(count, len(names)), replace=False, p=weights / weights.sum()))

@@ -1,0 +1,129 @@
+"""Training: resume equals uninterrupted, the same command gives the same bytes, bad settings are refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoProcessor
+
+import train_accelerate
+from dataset_scripts.build import build_dataset
+from dataset_scripts.entities import LexicalScorer
+from dataset_scripts.open_i import OpenISource
+from tests.made_up import TINY_TRAINING, open_i_tree
+from train_accelerate import Trainer, load_config, train
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    build_dataset(OpenISource(open_i_tree(folder / "source")), folder / "built", LexicalScorer(), progress=False)
+    return folder / "built"
+
+
+@pytest.fixture
+def config(tmp_path: Path, dataset: Path) -> list[str]:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY_TRAINING + f"dataset: {dataset}\n")
+    return [str(path)]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    (folder / "tiny.yaml").write_text(TINY_TRAINING + f"dataset: {dataset}\n")
+    return train(load_config([str(folder / "tiny.yaml"), "--output_dir", str(folder / "model")]))
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_the_same_command_gives_the_same_bytes(config: list[str], tmp_path: Path, uninterrupted: Path) -> None:
+    again = train(load_config([*config, "--output_dir", str(tmp_path / "again")]))
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "processor_config.json"):
+        assert (again / name).read_bytes() == (uninterrupted / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("checkpoints", [1, 2])  # within stage 1; within stage 2
+def test_resuming_equals_an_uninterrupted_run(
+    config: list[str], tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch, checkpoints: int
+) -> None:
+    arguments = [*config, "--output_dir", str(tmp_path / "resumed")]
+    save = Trainer._checkpoint
+    left = [checkpoints]
+
+    def save_then_stop(self: Trainer, stage: int, step: int) -> None:
+        save(self, stage, step)
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_checkpoint", save_then_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(load_config(arguments))
+    monkeypatch.setattr(Trainer, "_checkpoint", save)
+    resumed = train(load_config(arguments))
+    assert weights(resumed) == weights(uninterrupted)
+    steps = [(entry["stage"], entry["step"]) for entry in json.loads((resumed / "training.json").read_text())["history"]]
+    assert steps == [(stage, step) for stage in (1, 2) for step in range(4)]
+
+
+def test_the_model_folder_loads_with_the_auto_classes(uninterrupted: Path) -> None:
+    model = AutoModel.from_pretrained(uninterrupted)
+    processor = AutoProcessor.from_pretrained(uninterrupted)
+    assert "left pleura" in model.config.anatomies
+    assert processor.tokenizer.model_max_length == 48
+    assert not (uninterrupted / "checkpoint").exists()
+
+
+def test_stage_1_leaves_the_fusion_alone_and_stage_2_the_frozen_towers(
+    config: list[str], tmp_path: Path
+) -> None:
+    first = train(load_config([*config, "--output_dir", str(tmp_path / "one"), "--stage", "1"]))
+    second = train(
+        load_config([*config, "--output_dir", str(tmp_path / "two"), "--stage", "2", "--model", str(first),
+                     "--train_towers", "false"])
+    )  # fmt: skip
+    before, after = load_file(first / "model.safetensors"), load_file(second / "model.safetensors")
+    changed = {name for name in before if not before[name].equal(after[name])}
+    assert changed
+    assert all(name.startswith("fusion_model.") for name in changed)
+
+
+def test_a_plain_clip_spends_all_steps_on_stage_1_without_fusion(config: list[str], tmp_path: Path) -> None:
+    folder = train(load_config([*config, "--output_dir", str(tmp_path / "clip"), "--method", "clip"]))
+    report = json.loads((folder / "training.json").read_text())
+    assert [entry["step"] for entry in report["history"]] == list(range(8))
+    assert AutoModel.from_pretrained(folder).config.fusion_config is None
+
+
+def test_a_folder_of_other_settings_is_not_continued(config: list[str], uninterrupted: Path) -> None:
+    with pytest.raises(ValueError, match="another seed"):
+        train(load_config([*config, "--output_dir", str(uninterrupted), "--seed", "1"]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "simclr"], "radir, clip"),
+        (["--stage", "3"], "1, 2, both"),
+        (["--stage", "2"], "set --model DIR"),
+        (["--output_dir", ""], "output_dir is not set"),
+        (["--learning_rte", "1"], "learning_rte"),
+        (["--dataset", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_bad_settings_end_with_a_sentence_and_exit_code_2(
+    config: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert train_accelerate.main([*config, "--output_dir", str(tmp_path / "out"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_unknown_name_in_the_yaml_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("lerning_rate: 1\n")
+    with pytest.raises(ValueError, match="lerning_rate"):
+        load_config([str(path)])

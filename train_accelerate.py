@@ -1,0 +1,421 @@
+"""Train RadIR: stage 1 (image-text, eq. 6) and stage 2 (anatomy-conditioned fusion, eq. 9).
+
+    accelerate launch train_accelerate.py configs/demo.yaml --dataset DIR --output_dir DIR
+    accelerate launch train_accelerate.py configs/open-i.yaml --dataset DIR --method clip    # the baseline
+
+The YAML file sets any field of `TrainConfig`; `--name value` overrides it. The same command again
+resumes from the last checkpoint and, by the end, has the weights of an uninterrupted run.
+"""
+
+import json
+import logging
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import AutoTokenizer, HfArgumentParser, get_cosine_schedule_with_warmup
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from dataset_scripts.build import WHOLE_REPORT
+from dataset_scripts.folder import BuiltDataset
+from dataset_scripts.training import BatchOrder, Targets, TrainingImages
+from modeling_radir import (
+    ConditionalLoss,
+    MaskedInfoNCELoss,
+    RadIRConfig,
+    RadIRCXRImageProcessor,
+    RadIRModel,
+    RadIRProcessor,
+    RankedTripletLoss,
+    UnconditionalLoss,
+    gather_with_gradient,
+)
+from modeling_radir.tokenization_radir import learn_tokenizer
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint"  # the last one, below output_dir
+METHODS = ("radir", "clip")
+STAGES = ("1", "2", "both")
+
+
+@dataclass
+class TrainConfig:
+    """All settings of a run. Loss settings default to the released ones."""
+
+    dataset: str = ""  # folder or Hub id of a built dataset
+    output_dir: str = ""  # the model folder to write
+    method: str = "radir"  # radir, or clip: eq. 6 without relevance, no fusion, stage 1 for all steps
+    stage: str = "both"  # 1, 2 (starts from `model`) or both
+    model: str = ""  # a trained RadIR folder or id to start from, instead of the towers below
+    seed: int = 0  # of weights, order, augmentation and sampled anatomies
+    # towers: a transformers config with model_type, or {"pretrained": id_or_dir}
+    vision: dict = field(default_factory=dict)
+    text: dict = field(default_factory=dict)
+    fusion: dict = field(default_factory=dict)  # fields of RadIRFusionConfig
+    projection_dim: int = 512  # d of eq. 4
+    tokenizer: str = ""  # id or folder; empty: learnt from the training reports
+    vocab_size: int = 8192  # of a learnt tokenizer
+    max_tokens: int = 512  # longer reports are truncated
+    image_size: int = 480  # pixels, square
+    augment: bool = False  # small rotations, shifts, zooms and contrast changes; never flips
+    cache_images: bool = False  # keep the processed images in memory
+    stage1_steps: int = 12_000
+    stage2_steps: int = 12_000
+    batch_size: int = 240  # images a step over all processes, stage 1
+    stage2_batch_size: int = 240
+    anatomies_per_step: int = 8  # stage 2: drawn with a probability that grows with log(count)
+    train_towers: bool = False  # stage 2: let the towers learn too (needed from random weights)
+    stage1_weight: float = 0.0  # stage 2: weight of eq. 6 beside eq. 9, where the towers learn
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    warmup_steps: int = 1_000  # of each stage, linear; then cosine to zero
+    max_grad_norm: float = 0.5
+    lambda_i2t: float = 0.5  # eq. 6
+    lambda_t2i: float = 0.5  # eq. 6
+    lambda_i2i: float = 1.0  # eq. 6
+    tau: float = 0.75  # eq. 7: pairs at or above it leave the denominator
+    positive_threshold: float = 0.75  # triplets: relevance above which a study is a positive
+    gap: float = 0.25  # triplets: positive and negative differ by more than this in relevance
+    margin: float = 0.1  # triplets: in similarity
+    temperature: float = 0.07  # triplets: of the softplus
+    workers: int = 0  # processes that read images
+    checkpoint_every: int = 500  # steps
+    log_every: int = 10  # steps
+    tracker: str = "tensorboard"  # any of accelerate's, or none
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.type is float and isinstance(value, int | str):  # YAML reads 1e-4 as a string
+                setattr(self, item.name, float(value))
+            elif not isinstance(value, item.type):  # type: ignore[arg-type]
+                raise ValueError(f"{item.name} must be of type {item.type}, got {value!r}")
+        self.stage = str(self.stage)
+        for name, allowed in (("method", METHODS), ("stage", STAGES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        for name in ("dataset", "output_dir"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is not set: name it in the YAML file or as --{name} DIR")
+        if self.stage == "2" and not self.model:
+            raise ValueError("stage 2 alone starts from a stage 1 model: set --model DIR, or --stage both")
+        if self.method == "clip" and self.stage != "both":
+            raise ValueError("method clip spends the steps of both stages on stage 1: leave stage at both")
+
+    @property
+    def plan(self) -> list[tuple[int, int]]:
+        """The (stage, steps) to run."""
+        if self.method == "clip":
+            return [(1, self.stage1_steps + self.stage2_steps)]
+        steps = {1: self.stage1_steps, 2: self.stage2_steps}
+        return [(stage, steps[stage]) for stage in (1, 2) if self.stage in (str(stage), "both")]
+
+
+def load_config(argv: Sequence[str]) -> TrainConfig:
+    """CONFIG.yaml, then `--name value` pairs; unknown names raise a ValueError."""
+    parser = HfArgumentParser(TrainConfig)  # type: ignore[arg-type]
+    parser.exit_on_error = False
+    arguments, values = list(argv), {}
+    if arguments and not arguments[0].startswith("--"):
+        path = Path(arguments.pop(0))
+        if not path.is_file():
+            raise ValueError(f"the configuration {path} does not exist")
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        unknown = sorted(set(values) - {item.name for item in fields(TrainConfig)})
+        if unknown:
+            raise ValueError(f"{path} sets {', '.join(unknown)}, which the trainer does not know")
+    parser.set_defaults(**values)
+    return parser.parse_args_into_dataclasses(arguments)[0]
+
+
+def build_model(config: TrainConfig, texts: Sequence[str], names: Sequence[str]) -> tuple[RadIRModel, Any]:
+    """The model and its processor, from a trained folder, pretrained towers or random weights."""
+    if config.model:
+        return RadIRModel.from_pretrained(config.model), RadIRProcessor.from_pretrained(config.model)
+    tokenizer = (
+        AutoTokenizer.from_pretrained(config.tokenizer, model_max_length=config.max_tokens)
+        if config.tokenizer
+        else learn_tokenizer([*texts, *names], config.vocab_size, config.max_tokens)
+    )
+    fusion = None if config.method == "clip" else config.fusion
+    if "pretrained" in config.vision or "pretrained" in config.text:
+        if not ("pretrained" in config.vision and "pretrained" in config.text):
+            raise ValueError("vision and text must both be {pretrained: ...} or both be configs with model_type")
+        model = RadIRModel.from_encoders(
+            config.vision["pretrained"],
+            config.text["pretrained"],
+            fusion_config=fusion,
+            projection_dim=config.projection_dim,
+        )
+    else:
+        text = {**config.text, "vocab_size": len(tokenizer), "max_position_embeddings": config.max_tokens}
+        model = RadIRModel(
+            RadIRConfig(
+                vision_config=config.vision,
+                text_config=text,
+                fusion_config=fusion,
+                projection_dim=config.projection_dim,
+            )
+        )
+    model.set_anatomies(names, tokenizer)
+    images = RadIRCXRImageProcessor(
+        size={"height": config.image_size, "width": config.image_size},
+        num_channels=model.vision_model.num_channels,
+    )
+    return model, RadIRProcessor(image_processor=images, tokenizer=tokenizer)
+
+
+def losses(config: TrainConfig) -> tuple[UnconditionalLoss, ConditionalLoss]:
+    """The objectives of both stages; a plain CLIP has no image-image term."""
+    triplet = {
+        "margin": config.margin,
+        "temperature": config.temperature,
+        "positive_threshold": config.positive_threshold,
+        "gap": config.gap,
+    }
+    image_to_image = 0.0 if config.method == "clip" else config.lambda_i2i
+    unconditional = UnconditionalLoss(
+        weights=(config.lambda_i2t, config.lambda_t2i, image_to_image),
+        contrastive=MaskedInfoNCELoss(config.tau),
+        triplet=RankedTripletLoss(**triplet),
+    )
+    return unconditional, ConditionalLoss(RankedTripletLoss(**triplet, weighted=True))
+
+
+class Trainer:
+    """Runs the stages of one configuration over one dataset."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.out = Path(config.output_dir)
+        tracker = None if config.tracker == "none" else config.tracker
+        self.accelerator = Accelerator(log_with=tracker, project_dir=str(self.out))
+        set_seed(config.seed)
+        data = BuiltDataset.open(config.dataset)
+        images = data.studies("train")
+        self.targets = Targets.of(data, images)
+        self.settings = {
+            **{k: v for k, v in asdict(config).items() if k not in _HOUSEKEEPING},
+            "dataset": data.digest,
+        }
+        names = [anatomy["name"] for anatomy in data.anatomies()]
+        self.model, self.processor = build_model(config, self.targets.texts, names)
+        self.images = TrainingImages(images, self._pixels, config.augment, config.cache_images)
+        self.stage1_loss, self.stage2_loss = losses(config)
+        self.history: list[dict[str, float]] = []
+
+    def run(self) -> Path:
+        """Train whatever is left to train and save the model folder."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        if self._finished():
+            logger.warning("%s is already trained with these settings", self.out)
+            return self.out
+        self.accelerator.init_trackers("logs")
+        started, start_stage, start_step = time.time(), *self._resume_point()
+        for stage, steps in self.config.plan:
+            if stage >= start_stage:
+                self._run_stage(stage, steps, start_step if stage == start_stage else 0)
+        self.accelerator.end_training()
+        if self.accelerator.is_main_process:
+            self._save(time.time() - started)
+        self.accelerator.wait_for_everyone()
+        return self.out
+
+    def _pixels(self, image: Any) -> Tensor:
+        return self.processor(images=image, return_tensors="pt")["pixel_values"][0]
+
+    def _run_stage(self, stage: int, steps: int, start: int) -> None:
+        config, accelerator = self.config, self.accelerator
+        self._freeze(stage)
+        learning = [p for p in self.model.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            learning, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+        )
+        model, optimizer = accelerator.prepare(self.model, optimizer)
+        if start:
+            accelerator.load_state(str(self.out / CHECKPOINT))
+        batch = config.batch_size if stage == 1 else config.stage2_batch_size
+        order = BatchOrder(
+            len(self.images), batch, range(start, steps), (config.seed, stage),
+            accelerator.process_index, accelerator.num_processes,
+        )  # fmt: skip
+        # With a generator of its own the loader leaves the default one, which decides the dropout, alone.
+        loader = DataLoader(
+            self.images, batch_sampler=order, num_workers=config.workers, generator=torch.Generator()
+        )
+        bar = tqdm(
+            loader, desc=f"stage {stage}", initial=start, total=steps, unit="step",
+            disable=not accelerator.is_main_process,
+        )  # fmt: skip
+        self._set_mode(stage)
+        for step, (rows, pixels) in enumerate(bar, start=start):
+            for group in optimizer.param_groups:
+                group["lr"] = self._learning_rate(step, steps)
+            loss = self._loss(model, stage, step, rows, pixels.to(accelerator.device))
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(learning, config.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            if step % config.log_every == 0 or step == steps - 1:
+                self._log(stage, step, loss, bar)
+            if (step + 1) % config.checkpoint_every == 0 and step + 1 < steps:
+                self._checkpoint(stage, step + 1)
+        accelerator.free_memory()
+        self.model = accelerator.unwrap_model(model)
+
+    def _freeze(self, stage: int) -> None:
+        """Stage 1 learns all but the fusion; stage 2 the fusion, and the towers only on request."""
+        for name, parameter in self.model.named_parameters():
+            fusion = name.startswith("fusion_model.")
+            parameter.requires_grad_(not fusion if stage == 1 else fusion or self.config.train_towers)
+
+    def _set_mode(self, stage: int) -> None:
+        """Frozen towers also keep their dropout and normalisation statistics still."""
+        self.model.train()
+        if stage == 2 and not self.config.train_towers:
+            self.model.vision_model.eval()
+            self.model.text_model.eval()
+
+    def _learning_rate(self, step: int, steps: int) -> float:
+        """Linear warm-up, then half a cosine to zero."""
+        warmup = min(self.config.warmup_steps, steps)
+        if step < warmup:
+            return self.config.learning_rate * (step + 1) / warmup
+        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+    def _loss(self, model: Any, stage: int, step: int, rows: Tensor, pixels: Tensor) -> Tensor:
+        config, batch = self.config, self.accelerator.gather(rows.to(self.accelerator.device)).cpu().numpy()
+        tokens: dict[str, Tensor] = {}
+        with_text = stage == 1 or config.stage1_weight > 0
+        if with_text:
+            tokens |= self._tokens([self.targets.texts[row] for row in rows.tolist()])
+        anatomies: list[str] = []
+        if stage == 2:
+            anatomies = self.targets.sample_anatomies(config.anatomies_per_step, (config.seed, step))
+            tokens |= {f"anatomy_{name}": ids for name, ids in self._tokens(anatomies).items()}
+        features = model(pixel_values=pixels, **tokens)
+        loss = pixels.new_zeros(())
+        if with_text:
+            weight = 1.0 if stage == 1 else config.stage1_weight
+            loss = loss + weight * self._unconditional_loss(features, batch)
+        if stage == 2:
+            loss = loss + self._conditional_loss(features, anatomies, batch)
+        return loss
+
+    def _tokens(self, texts: list[str]) -> dict[str, Tensor]:
+        encoded = self.processor(text=texts, return_tensors="pt").to(self.accelerator.device)
+        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+
+    def _unconditional_loss(self, features: Any, batch: np.ndarray) -> Tensor:
+        """Eq. 6 over the images of all processes; a plain CLIP knows only which report belongs to which."""
+        images, texts = map(gather_with_gradient, (features.image_embeds, features.text_embeds))
+        relevance = (
+            torch.eye(len(batch))
+            if self.config.method == "clip"
+            else self.targets.relevance(WHOLE_REPORT, batch)
+        )
+        scale = self.model.logit_scale.exp()
+        return self.stage1_loss(images, texts, scale, relevance.to(images.device))
+
+    def _conditional_loss(self, features: Any, anatomies: list[str], batch: np.ndarray) -> Tensor:
+        """Eq. 9 over the images of all processes."""
+        embeds = gather_with_gradient(features.conditional_embeds).transpose(0, 1)  # (Q, N, d)
+        relevance = torch.stack([self.targets.relevance(name, batch) for name in anatomies])  # (Q, N, N)
+        return self.stage2_loss(embeds @ embeds.transpose(1, 2), relevance.to(embeds.device))
+
+    def _log(self, stage: int, step: int, loss: Tensor, bar: Any) -> None:
+        value = loss.item()
+        if not math.isfinite(value):
+            raise ValueError(f"the loss became {value} at stage {stage}, step {step}: lower the learning rate")
+        self.history.append({"stage": stage, "step": step, "loss": value})
+        self.accelerator.log({f"stage{stage}/loss": value}, step=step)
+        bar.set_postfix(loss=f"{value:.4f}")
+
+    def _checkpoint(self, stage: int, step: int) -> None:
+        """Write the state beside the last checkpoint, then take its place."""
+        target, fresh = self.out / CHECKPOINT, self.out / f"{CHECKPOINT}.part"
+        self.accelerator.save_state(str(fresh))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            progress = {"stage": stage, "step": step, "settings": self.settings, "history": self.history}
+            (fresh / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
+            shutil.rmtree(target, ignore_errors=True)
+            fresh.rename(target)
+        self.accelerator.wait_for_everyone()
+
+    def _resume_point(self) -> tuple[int, int]:
+        """(stage, step) to go on from; the weights of a checkpoint are loaded with their optimiser."""
+        path = self.out / CHECKPOINT / "progress.json"
+        first = self.config.plan[0][0]
+        if not path.is_file():
+            return first, 0
+        progress = json.loads(path.read_text(encoding="utf-8"))
+        self._require_same(progress["settings"], "holds a checkpoint")
+        self.history = progress["history"]
+        logger.warning("resuming at stage %d, step %d", progress["stage"], progress["step"])
+        return progress["stage"], progress["step"]
+
+    def _finished(self) -> bool:
+        path = self.out / "training.json"
+        if not path.is_file():
+            return False
+        self._require_same(json.loads(path.read_text(encoding="utf-8"))["settings"], "holds a model")
+        return True
+
+    def _require_same(self, earlier: dict[str, Any], what: str) -> None:
+        now = json.loads(json.dumps(self.settings))
+        changed = [name for name in now if earlier.get(name) != now[name]]
+        if changed:
+            raise ValueError(
+                f"{self.out} {what} trained with another {', '.join(changed)}: "
+                "give another --output_dir, or remove that folder"
+            )
+
+    def _save(self, seconds: float) -> None:
+        """Model, processor and training.json; each file is whole before it takes its place."""
+        fresh = self.out / "model.part"
+        self.model.eval().save_pretrained(fresh)
+        self.processor.save_pretrained(fresh)
+        report = {"settings": self.settings, "history": self.history, "seconds": round(seconds, 1)}
+        (fresh / "training.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+        for path in sorted(fresh.iterdir(), key=lambda path: path.name == "training.json"):
+            os.replace(path, self.out / path.name)
+        fresh.rmdir()
+        shutil.rmtree(self.out / CHECKPOINT, ignore_errors=True)
+
+
+_HOUSEKEEPING = ("dataset", "output_dir", "workers", "cache_images", "checkpoint_every", "log_every", "tracker")
+
+
+def train(config: TrainConfig) -> Path:
+    """Train one configuration, or what is left of it; returns the model folder."""
+    return Trainer(config).run()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line: 0, or 2 and a sentence for bad input."""
+    try:
+        train(load_config(sys.argv[1:] if argv is None else argv))
+    except ValueError as error:
+        sys.stderr.write(f"train_accelerate: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
