@@ -1,0 +1,172 @@
+"""Chest X-rays from arrays, PIL images or files to what the image tower takes."""
+
+import os
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, UnidentifiedImageError
+from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
+from transformers.processing_utils import ImagesKwargs, Unpack
+
+OneImage: TypeAlias = "np.ndarray | torch.Tensor | Image.Image | str | os.PathLike[str]"
+
+# ITU-R 601 luma, which PIL's convert("L") also uses.
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+class RadIRCXRImageProcessorKwargs(ImagesKwargs, total=False):
+    """Settings of RadIRCXRImageProcessor beside size and return_tensors; declared, so that they are saved."""
+
+    keep_aspect: bool
+    num_channels: int
+
+
+class RadIRCXRImageProcessor(BaseImageProcessor):
+    """Images to pixel_values (B, C, H, W) float32 in [-1, 1], the same in training and in use.
+
+    Each image becomes grey float32 and is scaled by what its type can hold: 8-bit by 0 to 255, floats within
+    [0, 1] by that; deeper integers and other floats, which have no fixed range, by their own minimum and
+    maximum. Then it is resized, bilinear with antialiasing, in float32 (PIL would go through 8 bits).
+
+    Args:
+        size: {"height": h, "width": w} in pixels.
+        keep_aspect: False: stretch to size, as the release does. True: keep the aspect, pad with -1, black.
+        num_channels: 1, or 3 for towers trained on colour images (the grey image three times).
+
+    Example:
+        >>> processor = RadIRCXRImageProcessor(size={"height": 32, "width": 32})
+        >>> processor(np.zeros((40, 50), np.uint8), return_tensors="pt")["pixel_values"].shape
+        torch.Size([1, 1, 32, 32])
+    """
+
+    model_input_names = ["pixel_values"]  # noqa: RUF012 - transformers declares it so
+    valid_kwargs = RadIRCXRImageProcessorKwargs
+
+    size = {"height": 224, "width": 224}  # noqa: RUF012 - copied for each processor
+    keep_aspect = False
+    num_channels = 1
+
+    def __init__(self, **kwargs: Unpack[RadIRCXRImageProcessorKwargs]):
+        super().__init__(**kwargs)  # type: ignore[misc]
+        self._set_attributes(**kwargs)
+        _check_settings(self.size, self.num_channels)
+
+    def fetch_images(self, image_url_or_urls: Any) -> Any:
+        """Leave paths as they are: the base class would read them through 8-bit RGB."""
+        return image_url_or_urls
+
+    def _validate_preprocess_kwargs(self, **kwargs: Any) -> None:  # type: ignore[override]
+        _check_settings(kwargs["size"], kwargs["num_channels"])
+
+    def _preprocess_image_like_inputs(self, images: Any, *args: Any, **kwargs: Any) -> BatchFeature:
+        size, channels = (kwargs["size"]["height"], kwargs["size"]["width"]), kwargs["num_channels"]
+        batch = images if isinstance(images, list | tuple) else [images]
+        if not batch:
+            raise ValueError("no image was given: the list is empty")
+        planes = [_resize(to_grey(image), size, kwargs["keep_aspect"]) for image in batch]
+        pixel_values = torch.stack(planes)[:, None].repeat(1, channels, 1, 1)  # (B, C, H, W)
+        return BatchFeature({"pixel_values": pixel_values}, tensor_type=kwargs.get("return_tensors"))
+
+
+def to_grey(image: OneImage) -> np.ndarray:
+    """An image as grey (H, W) float32 in [-1, 1].
+
+    Args:
+        image: a path to a PNG or JPEG, a PIL image, or an array (H, W), (H, W, 1 or 3 or 4), (1 or 3, H, W).
+
+    Raises:
+        ValueError: if it cannot be read, has no pixels, is not finite, or is no single image.
+    """
+    if isinstance(image, str | os.PathLike):
+        return _read(Path(image))
+    if isinstance(image, Image.Image):
+        return _scale(np.asarray(image if image.mode in DEEP_MODES else image.convert("L")))
+    if isinstance(image, torch.Tensor):
+        image = image.detach().cpu().numpy()
+    if not isinstance(image, np.ndarray):
+        raise ValueError(
+            f"an image is a {type(image).__name__}; give a path, a PIL image or an array, or a list of these"
+        )
+    return _scale(_grey_plane(image))
+
+
+def _read(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}: check the path")
+    with open(path, "rb") as file:
+        start = file.read(132)
+    if start[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
+        raise ValueError(
+            f"{path} is a DICOM file, which this version does not read: convert it to a 16-bit PNG first"
+        )
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return to_grey(image)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(
+            f"{path} cannot be read as an image ({error}): give a PNG or JPEG, or download it again"
+        ) from error
+
+
+def _grey_plane(array: np.ndarray) -> np.ndarray:
+    """An array of one image as (H, W); its type is kept where nothing has to be mixed."""
+    if array.ndim == 3 and array.shape[-1] not in (1, 3, 4) and array.shape[0] in (1, 3):
+        array = np.moveaxis(array, 0, -1)
+    if array.ndim == 2:
+        return array
+    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
+        raise ValueError(
+            f"an image has the shape {array.shape}; (H, W), (H, W, 3) or (3, H, W) is needed: give "
+            "several images as a list"
+        )
+    if array.shape[-1] == 1:
+        return array[..., 0]
+    if array.dtype == np.uint8:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(array[..., :3])).convert("L"))
+    return array[..., :3].astype(np.float32) @ LUMA
+
+
+def _scale(plane: np.ndarray) -> np.ndarray:
+    """(H, W) of any type to float32 in [-1, 1]."""
+    if plane.size == 0 or plane.dtype.kind not in "buif":
+        raise ValueError(
+            f"an image has the shape {plane.shape} and type {plane.dtype}; numbers, at least one, are needed"
+        )
+    if plane.dtype == np.uint8:
+        return plane.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    values = plane.astype(np.float64)  # differences of 32-bit integers need it
+    if not np.isfinite(values).all():
+        raise ValueError("an image holds NaN or infinite values: replace them first")
+    low, high = values.min(), values.max()
+    if plane.dtype.kind == "b" or (plane.dtype.kind == "f" and low >= 0 and high <= 1):
+        low, high = 0.0, 1.0
+    spread = high - low if high > low else 1.0  # a constant image becomes black
+    return ((values - low) / spread * 2 - 1).astype(np.float32)
+
+
+def _resize(plane: np.ndarray, size: tuple[int, int], keep_aspect: bool) -> torch.Tensor:
+    """(H, W) to size, by stretching, or by fitting and padding with black on both sides."""
+    target = size
+    if keep_aspect:
+        factor = min(size[0] / plane.shape[0], size[1] / plane.shape[1])
+        target = (max(1, round(plane.shape[0] * factor)), max(1, round(plane.shape[1] * factor)))
+    image = torch.from_numpy(np.ascontiguousarray(plane))[None, None]
+    if target != plane.shape:
+        image = F.interpolate(image, size=target, mode="bilinear", antialias=True, align_corners=False)
+    down, across = size[0] - target[0], size[1] - target[1]
+    return F.pad(image[0, 0], (across // 2, across - across // 2, down // 2, down - down // 2), value=-1.0)
+
+
+def _check_settings(size: Any, num_channels: Any) -> None:
+    height, width = (size or {}).get("height"), (size or {}).get("width")
+    if not height or not width or height < 1 or width < 1:
+        raise ValueError(f'size is {size}; {{"height": h, "width": w}} in pixels is needed')
+    if num_channels not in (1, 3):
+        raise ValueError(
+            f"num_channels is {num_channels}; 1 (grey) or 3 (the grey image three times) is needed"
+        )

@@ -1,0 +1,148 @@
+"""The image encoder: any 2D tower of transformers or timm, giving tokens on a grid (paper, eq. 4)."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from transformers.utils import ModelOutput
+
+from .configuration_radir import RadIRConfig
+from .modeling_base import RadIRPreTrainedModel, build_tower
+
+
+@dataclass
+class RadIRVisionOutput(ModelOutput):
+    """One encoding of a batch of images; it serves the whole image and every anatomy.
+
+    Attributes:
+        tokens: (B, N, Cv), N = rows * cols, row by row from the upper left corner.
+        pooled: (B, Cv), the class token if the tower has one, else the mean of the tokens.
+        grid: (rows, cols) of the tokens.
+    """
+
+    # Always given; ModelOutput wants the defaults.
+    tokens: Tensor = None  # type: ignore[assignment]
+    pooled: Tensor = None  # type: ignore[assignment]
+    grid: tuple[int, int] = None  # type: ignore[assignment]
+
+
+class RadIRVisionModel(RadIRPreTrainedModel):
+    """Images (B, C, H, W) to RadIRVisionOutput, by the tower that config.vision_config names."""
+
+    def __init__(self, config: RadIRConfig):
+        super().__init__(config)
+        self.tower: Any = build_tower(config.vision_config)
+        self.post_init()
+
+    @property
+    def is_timm(self) -> bool:
+        """Whether the tower comes from timm."""
+        return self.config.vision_config.model_type == "timm_wrapper"
+
+    @property
+    def hidden_size(self) -> int:
+        """Cv, the width of the tokens."""
+        if self.is_timm:
+            return self.tower.timm_model.num_features
+        tower_config = self.config.vision_config
+        if getattr(tower_config, "hidden_size", None) is not None:
+            return tower_config.hidden_size
+        if getattr(tower_config, "hidden_sizes", None):
+            return tower_config.hidden_sizes[-1]
+        raise ValueError(
+            f"vision_config of type {tower_config.model_type!r} has neither hidden_size nor hidden_sizes, so "
+            "the width of its tokens is not known; give a ViT-like tower, or one of timm by 'timm_wrapper'"
+        )
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of the images that the tower takes."""
+        if self.is_timm:
+            return (self.config.vision_config.model_args or {}).get("in_chans", 3)
+        return getattr(self.config.vision_config, "num_channels", 3)
+
+    def forward(self, pixel_values: Tensor) -> RadIRVisionOutput:
+        """Encode images.
+
+        Args:
+            pixel_values: (B, C, H, W) float, as the image processor makes them.
+
+        Raises:
+            ValueError: if the shape is not one that the tower takes.
+        """
+        self._check_images(pixel_values)
+        size = (pixel_values.shape[-2], pixel_values.shape[-1])
+        hidden = self._run_tower(pixel_values)
+        if hidden.ndim == 4:
+            return self._from_map(hidden)
+        return self._from_sequence(hidden, size)
+
+    def _check_images(self, pixel_values: Tensor) -> None:
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != self.num_channels:
+            raise ValueError(
+                f"pixel_values have the shape {tuple(pixel_values.shape)}; this tower takes (batch, "
+                f"{self.num_channels}, height, width): set num_channels={self.num_channels} in the "
+                "image processor"
+            )
+        patches = getattr(self.tower.timm_model, "patch_embed", None) if self.is_timm else None
+        expected = getattr(patches, "img_size", None) if getattr(patches, "strict_img_size", False) else None
+        if expected is not None and tuple(expected) != tuple(pixel_values.shape[-2:]):
+            raise ValueError(
+                f"pixel_values are {tuple(pixel_values.shape[-2:])} pixels high and wide; this tower takes "
+                f"{tuple(expected)} only: set size in the image processor, or dynamic_img_size in model_args"
+            )
+
+    def _run_tower(self, pixel_values: Tensor) -> Tensor:
+        """The tower's last feature map (B, C, H, W) or sequence (B, prefix + N, Cv)."""
+        if self.is_timm:
+            return self.tower(pixel_values, do_pooling=False).last_hidden_state
+        arguments = {}
+        if "interpolate_pos_encoding" in inspect.signature(self.tower.forward).parameters:
+            trained = self.config.vision_config.image_size
+            trained = (trained, trained) if isinstance(trained, int) else tuple(trained)
+            arguments["interpolate_pos_encoding"] = trained != tuple(pixel_values.shape[-2:])
+        return self.tower(pixel_values.to(self.dtype), **arguments).last_hidden_state
+
+    def _from_map(self, hidden: Tensor) -> RadIRVisionOutput:
+        if self.is_timm and getattr(self.tower.timm_model, "output_fmt", "NCHW") == "NHWC":
+            hidden = hidden.movedim(-1, 1)  # (B, H, W, Cv) -> (B, Cv, H, W)
+        grid = (hidden.shape[2], hidden.shape[3])
+        tokens = hidden.flatten(2).transpose(1, 2)  # (B, N, Cv)
+        return RadIRVisionOutput(tokens=tokens, pooled=tokens.mean(dim=1), grid=grid)
+
+    def _from_sequence(self, hidden: Tensor, size: tuple[int, int]) -> RadIRVisionOutput:
+        stride = self._stride()
+        grid = (size[0] // stride[0], size[1] // stride[1])
+        prefix = hidden.shape[1] - grid[0] * grid[1]
+        if prefix < 0 or (self.is_timm and prefix != getattr(self.tower.timm_model, "num_prefix_tokens", 0)):
+            raise ValueError(
+                f"the tower gave {hidden.shape[1]} tokens for {size} pixels in patches of {stride}; that is "
+                f"no grid of {grid}: give an image size that is a multiple of the patch size"
+            )
+        tokens = hidden[:, prefix:]  # (B, N, Cv)
+        pooled = hidden[:, 0] if self._has_class_token(prefix) else tokens.mean(dim=1)
+        return RadIRVisionOutput(tokens=tokens, pooled=pooled, grid=grid)
+
+    def _stride(self) -> tuple[int, int]:
+        """Pixels between neighbouring tokens, down and across."""
+        if self.is_timm:
+            rows, cols = self.tower.timm_model.patch_embed.patch_size
+            return rows, cols
+        tower_config = self.config.vision_config
+        patch = getattr(tower_config, "patch_size", None)
+        if patch is None:
+            raise ValueError(
+                f"vision_config of type {tower_config.model_type!r} gives a sequence of tokens but has no "
+                "patch_size, so their grid is not known; give a ViT-like tower, or timm's by 'timm_wrapper'"
+            )
+        rows, cols = (patch, patch) if isinstance(patch, int) else patch
+        merges = 2 ** (
+            len(getattr(tower_config, "depths", ())[1:])
+        )  # Swin halves the grid between its stages
+        return rows * merges, cols * merges
+
+    def _has_class_token(self, prefix: int) -> bool:
+        if self.is_timm:
+            return getattr(self.tower.timm_model, "cls_token", None) is not None
+        return prefix > 0
