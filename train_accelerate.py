@@ -329,8 +329,7 @@ class Trainer:
             if self.config.method == "clip"
             else self.targets.relevance(WHOLE_REPORT, batch)
         )
-        scale = self.model.logit_scale.exp()
-        return self.stage1_loss(images, texts, scale, relevance.to(images.device))
+        return self.stage1_loss(images, texts, features.logit_scale, relevance.to(images.device))
 
     def _conditional_loss(self, features: Any, anatomies: list[str], batch: np.ndarray) -> Tensor:
         """Eq. 9 over the images of all processes."""

@@ -1,0 +1,107 @@
+"""Negation beside medspaCy's ConText on sentences with a marked condition and its status.
+
+    python benchmarks/negation.py sentences.csv     # columns condition, sentence, status (affirmed | negated)
+
+Both see the same sentence and the same span of the condition; "negated" is the positive class, and whatever a
+method calls uncertain, historical or hypothetical counts as not negated. The condition is not masked.
+"""
+
+import argparse
+import csv
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dataset_scripts.negation import NEGATED, assert_status
+
+Judge = Callable[[str, tuple[int, int]], bool]
+
+
+def read_cases(path: Path) -> tuple[list[tuple[str, tuple[int, int], bool]], int]:
+    """Return (sentence, span, negated) of rows whose sentence has the condition, and the count of others."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    missing = {"condition", "sentence", "status"} - set(rows[0] if rows else ())
+    if missing:
+        raise SystemExit(f"{path} lacks the columns {', '.join(sorted(missing))}")
+    cases, dropped = [], 0
+    for row in rows:
+        sentence = " ".join(row["sentence"].split())
+        condition = " ".join(row["condition"].split())
+        # The marked mention is in capitals where the sentence has several.
+        found = re.search(re.escape(condition.upper()), sentence) or re.search(
+            re.escape(condition), sentence, re.IGNORECASE
+        )
+        if found is None:
+            dropped += 1
+            continue
+        cases.append((sentence, found.span(), row["status"] == "negated"))
+    return cases, dropped
+
+
+def ours(sentence: str, span: tuple[int, int]) -> bool:
+    """Judge by ``dataset_scripts.negation``."""
+    return assert_status(sentence, [span])[0] == NEGATED
+
+
+def medspacy_judge() -> Judge:
+    """Return medspaCy's ConText with its own rules, as a judge."""
+    import medspacy
+    from loguru import logger
+
+    logger.disable("PyRuSH")
+    nlp = medspacy.load(medspacy_enable=["medspacy_pyrush", "medspacy_context"])
+    context = nlp.get_pipe("medspacy_context")
+
+    def judge(sentence: str, span: tuple[int, int]) -> bool:
+        doc = nlp(sentence)
+        target = doc.char_span(*span, label="CONDITION", alignment_mode="expand")
+        doc.ents = (target,)
+        context(doc)
+        return bool(doc.ents[0]._.is_negated)
+
+    return judge
+
+
+def measure(judge: Judge, cases: list[tuple[str, tuple[int, int], bool]]) -> dict[str, float]:
+    """Return accuracy, and precision, recall and F1 of negation, and milliseconds a sentence."""
+    started = time.perf_counter()
+    said = [judge(sentence, span) for sentence, span, _ in cases]
+    elapsed = time.perf_counter() - started
+    true = [negated for _, _, negated in cases]
+    hits = sum(s and t for s, t in zip(said, true, strict=True))
+    precision = hits / max(1, sum(said))
+    recall = hits / max(1, sum(true))
+    return {
+        "accuracy": sum(s == t for s, t in zip(said, true, strict=True)) / len(cases),
+        "precision": precision,
+        "recall": recall,
+        "F1": 2 * precision * recall / max(1e-12, precision + recall),
+        "ms/sentence": 1000 * elapsed / len(cases),
+    }
+
+
+def main() -> None:
+    """Print the table for both."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sentences", type=Path, help="CSV with the columns condition, sentence, status")
+    cases, dropped = read_cases(parser.parse_args().sentences)
+    negated = sum(case[2] for case in cases)
+    results = {"radir": measure(ours, cases), "medspaCy ConText": measure(medspacy_judge(), cases)}
+    names = list(next(iter(results.values())))
+    lines = [
+        f"{len(cases)} sentences, {negated} negated; {dropped} rows without their condition left out",
+        f"{'':18}" + "".join(f"{name:>13}" for name in names),
+        *(f"{label:18}" + "".join(f"{row[name]:13.3f}" for name in names) for label, row in results.items()),
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
