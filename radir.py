@@ -1,4 +1,4 @@
-"""The front door: the `radir` command. Each subcommand hands its arguments to one module and prints the answer."""
+"""The front door: the `radir` command. Each subcommand hands over to one module and prints its answer."""
 
 import dataclasses
 import json
@@ -62,7 +62,9 @@ def build(
         _print_json(dataclasses.asdict(summary))
         return
     images = ", ".join(f"{count:,} {split}" for split, count in summary.images.items())
-    typer.echo(f"{summary.folder}: {images}; {summary.findings:,} findings over {summary.anatomies} anatomies")
+    typer.echo(
+        f"{summary.folder}: {images}; {summary.findings:,} findings over {summary.anatomies} anatomies"
+    )
     for reason, skipped in summary.skipped.items():
         typer.echo(f"  left out {skipped:,}: {reason}")
 
@@ -97,7 +99,9 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Recall@k and NDCG@k of models: results.json, tables.md, per-query rows and report.html."""
-    results = _evaluate(model, baseline or [], embeddings or [], dataset, split, out, seed, progress=not as_json)
+    results = _evaluate(
+        model, baseline or [], embeddings or [], dataset, split, out, seed, progress=not as_json
+    )
     if as_json:
         _print_json(results)
     else:
@@ -131,8 +135,8 @@ def _evaluate(
         *(ParquetEmbeddings(path) for path in embeddings),
         *(known[name]() for name in baselines),
     ]
-    results = evaluate_models(data, split, sources, Protocol(seed=seed), out)
-    write_report(data, split, sources, results, out)
+    results = evaluate_models(data, split, sources, Protocol(seed=seed), out, progress)
+    write_report(data, out)
     return results
 
 
@@ -149,7 +153,9 @@ def index(
     out: Out,
     images: Annotated[Path | None, typer.Option(help="A folder of JPEG or PNG images.")] = None,
     dataset: Annotated[str | None, typer.Option(help="A built dataset: folder or Hub id.")] = None,
-    split: Annotated[list[str] | None, typer.Option(help="Of the dataset; may be repeated; all by default.")] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Of the dataset; may be repeated; all by default.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Embed images under every anatomy, for `radir search`."""
@@ -197,9 +203,13 @@ def search(
     anatomy = default_ontology().resolve(anatomy) if anatomy else None  # "cardiac silhouette" is the heart
     hits = search_image(index, image, anatomy, k, model)
     if as_json:
-        _print_json({"image": str(image), "anatomy": anatomy, "hits": [dataclasses.asdict(hit) for hit in hits]})
+        _print_json(
+            {"image": str(image), "anatomy": anatomy, "hits": [dataclasses.asdict(hit) for hit in hits]}
+        )
         return
-    table = Table("rank", "score", "image", "study", "findings", title=f"{image} · {anatomy or 'whole image'}")
+    table = Table(
+        "rank", "score", "image", "study", "findings", title=f"{image} · {anatomy or 'whole image'}"
+    )
     for hit in hits:
         table.add_row(str(hit.rank), f"{hit.score:.4f}", hit.image_id, hit.study_id, hit.findings)
     Console().print(table)
@@ -209,11 +219,14 @@ def search(
 def demo(
     out: Out = Path("runs/demo"),
     count: Annotated[int, typer.Option(help="Number of phantom studies.")] = 2000,
-    config: Annotated[Path | None, typer.Option(help="Training settings; configs/demo.yaml by default.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Training settings; configs/demo.yaml by default.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
 ) -> None:
     """Phantoms, both training stages, a plain CLIP of the same budget, evaluation, index, search, report."""
-    from train_accelerate import load_config, train
+    from configs.settings import load_config
+    from train_accelerate import train
 
     settings = str(config or files("configs") / "demo.yaml")
     data, models = out / "phantom-cxr", [out / "radir-cxr-phantom", out / "clip-cxr-phantom"]
@@ -224,7 +237,9 @@ def demo(
         arguments = ["--dataset", data, "--output_dir", folder, "--method", method, "--seed", seed]
         train(load_config([settings, *map(str, arguments)]))
         clock.lap(f"training {method}")
-    results = _evaluate([str(path) for path in models], ["random"], [], str(data), "test", out / "evaluation", seed, True)
+    results = _evaluate(
+        [str(path) for path in models], ["random"], [], str(data), "test", out / "evaluation", seed, True
+    )
     clock.lap("evaluation")
     index(str(models[0]), out / "index", dataset=str(data), split=["train"])
     query = _first_image(data, out / "query.png")

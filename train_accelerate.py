@@ -15,21 +15,20 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import AutoTokenizer, HfArgumentParser, get_cosine_schedule_with_warmup
-from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers import AutoTokenizer
 
+from configs.settings import TrainConfig, load_config
 from dataset_scripts.build import WHOLE_REPORT
 from dataset_scripts.folder import BuiltDataset
 from dataset_scripts.training import BatchOrder, Targets, TrainingImages
@@ -49,98 +48,6 @@ from modeling_radir.tokenization_radir import learn_tokenizer
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint"  # the last one, below output_dir
-METHODS = ("radir", "clip")
-STAGES = ("1", "2", "both")
-
-
-@dataclass
-class TrainConfig:
-    """All settings of a run. Loss settings default to the released ones."""
-
-    dataset: str = ""  # folder or Hub id of a built dataset
-    output_dir: str = ""  # the model folder to write
-    method: str = "radir"  # radir, or clip: eq. 6 without relevance, no fusion, stage 1 for all steps
-    stage: str = "both"  # 1, 2 (starts from `model`) or both
-    model: str = ""  # a trained RadIR folder or id to start from, instead of the towers below
-    seed: int = 0  # of weights, order, augmentation and sampled anatomies
-    # towers: a transformers config with model_type, or {"pretrained": id_or_dir}
-    vision: dict = field(default_factory=dict)
-    text: dict = field(default_factory=dict)
-    fusion: dict = field(default_factory=dict)  # fields of RadIRFusionConfig
-    projection_dim: int = 512  # d of eq. 4
-    tokenizer: str = ""  # id or folder; empty: learnt from the training reports
-    vocab_size: int = 8192  # of a learnt tokenizer
-    max_tokens: int = 512  # longer reports are truncated
-    image_size: int = 480  # pixels, square
-    augment: bool = False  # small rotations, shifts, zooms and contrast changes; never flips
-    cache_images: bool = False  # keep the processed images in memory
-    stage1_steps: int = 12_000
-    stage2_steps: int = 12_000
-    batch_size: int = 240  # images a step over all processes, stage 1
-    stage2_batch_size: int = 240
-    anatomies_per_step: int = 8  # stage 2: drawn with a probability that grows with log(count)
-    train_towers: bool = False  # stage 2: let the towers learn too (needed from random weights)
-    stage1_weight: float = 0.0  # stage 2: weight of eq. 6 beside eq. 9, where the towers learn
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0
-    warmup_steps: int = 1_000  # of each stage, linear; then cosine to zero
-    max_grad_norm: float = 0.5
-    lambda_i2t: float = 0.5  # eq. 6
-    lambda_t2i: float = 0.5  # eq. 6
-    lambda_i2i: float = 1.0  # eq. 6
-    tau: float = 0.75  # eq. 7: pairs at or above it leave the denominator
-    positive_threshold: float = 0.75  # triplets: relevance above which a study is a positive
-    gap: float = 0.25  # triplets: positive and negative differ by more than this in relevance
-    margin: float = 0.1  # triplets: in similarity
-    temperature: float = 0.07  # triplets: of the softplus
-    workers: int = 0  # processes that read images
-    checkpoint_every: int = 500  # steps
-    log_every: int = 10  # steps
-    tracker: str = "tensorboard"  # any of accelerate's, or none
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.type is float and isinstance(value, int | str):  # YAML reads 1e-4 as a string
-                setattr(self, item.name, float(value))
-            elif not isinstance(value, item.type):  # type: ignore[arg-type]
-                raise ValueError(f"{item.name} must be of type {item.type}, got {value!r}")
-        self.stage = str(self.stage)
-        for name, allowed in (("method", METHODS), ("stage", STAGES)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        for name in ("dataset", "output_dir"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} is not set: name it in the YAML file or as --{name} DIR")
-        if self.stage == "2" and not self.model:
-            raise ValueError("stage 2 alone starts from a stage 1 model: set --model DIR, or --stage both")
-        if self.method == "clip" and self.stage != "both":
-            raise ValueError("method clip spends the steps of both stages on stage 1: leave stage at both")
-
-    @property
-    def plan(self) -> list[tuple[int, int]]:
-        """The (stage, steps) to run."""
-        if self.method == "clip":
-            return [(1, self.stage1_steps + self.stage2_steps)]
-        steps = {1: self.stage1_steps, 2: self.stage2_steps}
-        return [(stage, steps[stage]) for stage in (1, 2) if self.stage in (str(stage), "both")]
-
-
-def load_config(argv: Sequence[str]) -> TrainConfig:
-    """CONFIG.yaml, then `--name value` pairs; unknown names raise a ValueError."""
-    parser = HfArgumentParser(TrainConfig)  # type: ignore[arg-type]
-    parser.exit_on_error = False
-    arguments, values = list(argv), {}
-    if arguments and not arguments[0].startswith("--"):
-        path = Path(arguments.pop(0))
-        if not path.is_file():
-            raise ValueError(f"the configuration {path} does not exist")
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        unknown = sorted(set(values) - {item.name for item in fields(TrainConfig)})
-        if unknown:
-            raise ValueError(f"{path} sets {', '.join(unknown)}, which the trainer does not know")
-    parser.set_defaults(**values)
-    return parser.parse_args_into_dataclasses(arguments)[0]
 
 
 def build_model(config: TrainConfig, texts: Sequence[str], names: Sequence[str]) -> tuple[RadIRModel, Any]:
@@ -155,7 +62,9 @@ def build_model(config: TrainConfig, texts: Sequence[str], names: Sequence[str])
     fusion = None if config.method == "clip" else config.fusion
     if "pretrained" in config.vision or "pretrained" in config.text:
         if not ("pretrained" in config.vision and "pretrained" in config.text):
-            raise ValueError("vision and text must both be {pretrained: ...} or both be configs with model_type")
+            raise ValueError(
+                "vision and text must both be {pretrained: ...} or both be configs with model_type"
+            )
         model = RadIRModel.from_encoders(
             config.vision["pretrained"],
             config.text["pretrained"],
@@ -182,7 +91,7 @@ def build_model(config: TrainConfig, texts: Sequence[str], names: Sequence[str])
 
 def losses(config: TrainConfig) -> tuple[UnconditionalLoss, ConditionalLoss]:
     """The objectives of both stages; a plain CLIP has no image-image term."""
-    triplet = {
+    triplet: dict[str, Any] = {
         "margin": config.margin,
         "temperature": config.temperature,
         "positive_threshold": config.positive_threshold,
@@ -215,6 +124,8 @@ class Trainer:
         }
         names = [anatomy["name"] for anatomy in data.anatomies()]
         self.model, self.processor = build_model(config, self.targets.texts, names)
+        # Convolutions run a quarter faster so; nn.Module's own `to`, as transformers hides the option.
+        torch.nn.Module.to(self.model.vision_model, memory_format=torch.channels_last)
         self.images = TrainingImages(images, self._pixels, config.augment, config.cache_images)
         self.stage1_loss, self.stage2_loss = losses(config)
         self.history: list[dict[str, float]] = []
@@ -242,9 +153,8 @@ class Trainer:
     def _run_stage(self, stage: int, steps: int, start: int) -> None:
         config, accelerator = self.config, self.accelerator
         self._freeze(stage)
-        learning = [p for p in self.model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            learning, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+            self._parameter_groups(), betas=(0.9, 0.99), weight_decay=config.weight_decay
         )
         model, optimizer = accelerator.prepare(self.model, optimizer)
         if start:
@@ -265,10 +175,10 @@ class Trainer:
         self._set_mode(stage)
         for step, (rows, pixels) in enumerate(bar, start=start):
             for group in optimizer.param_groups:
-                group["lr"] = self._learning_rate(step, steps)
+                group["lr"] = group["peak"] * self._schedule(step, steps)
             loss = self._loss(model, stage, step, rows, pixels.to(accelerator.device))
             accelerator.backward(loss)
-            accelerator.clip_grad_norm_(learning, config.max_grad_norm)
+            accelerator.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
             if step % config.log_every == 0 or step == steps - 1:
@@ -279,24 +189,43 @@ class Trainer:
         self.model = accelerator.unwrap_model(model)
 
     def _freeze(self, stage: int) -> None:
-        """Stage 1 learns all but the fusion; stage 2 the fusion, and the towers only on request."""
+        """Stage 1 learns all but the fusion; stage 2 the fusion and, on request, the image side.
+
+        The text side rests in stage 2: a tower that only sees anatomy names forgets to tell them apart.
+        """
+        images = self.config.train_vision
+        learning = {
+            1: ("vision_model.", "visual_projection.", "text_model.", "text_projection.", "logit_scale"),
+            2: ("fusion_model.", *(("vision_model.", "visual_projection.") if images else ())),
+        }
         for name, parameter in self.model.named_parameters():
-            fusion = name.startswith("fusion_model.")
-            parameter.requires_grad_(not fusion if stage == 1 else fusion or self.config.train_towers)
+            parameter.requires_grad_(name.startswith(learning[stage]))
 
     def _set_mode(self, stage: int) -> None:
-        """Frozen towers also keep their dropout and normalisation statistics still."""
+        """Resting towers also keep their dropout and normalisation statistics still."""
         self.model.train()
-        if stage == 2 and not self.config.train_towers:
-            self.model.vision_model.eval()
-            self.model.text_model.eval()
+        self.model.text_model.train(stage == 1)
+        self.model.vision_model.train(stage == 1 or self.config.train_vision)
 
-    def _learning_rate(self, step: int, steps: int) -> float:
-        """Linear warm-up, then half a cosine to zero."""
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """What learns in this stage, with its highest learning rate; the fusion may learn at its own."""
+        config = self.config
+        named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        fusion = [p for name, p in named if name.startswith("fusion_model.")]
+        rest = [p for name, p in named if not name.startswith("fusion_model.")]
+        peaks = (config.learning_rate, config.fusion_learning_rate or config.learning_rate)
+        return [
+            {"params": group, "peak": peak}
+            for group, peak in zip((rest, fusion), peaks, strict=True)
+            if group
+        ]
+
+    def _schedule(self, step: int, steps: int) -> float:
+        """Share of the highest learning rate: linear warm-up, then half a cosine to zero."""
         warmup = min(self.config.warmup_steps, steps)
         if step < warmup:
-            return self.config.learning_rate * (step + 1) / warmup
-        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
     def _loss(self, model: Any, stage: int, step: int, rows: Tensor, pixels: Tensor) -> Tensor:
         config, batch = self.config, self.accelerator.gather(rows.to(self.accelerator.device)).cpu().numpy()
@@ -340,7 +269,9 @@ class Trainer:
     def _log(self, stage: int, step: int, loss: Tensor, bar: Any) -> None:
         value = loss.item()
         if not math.isfinite(value):
-            raise ValueError(f"the loss became {value} at stage {stage}, step {step}: lower the learning rate")
+            raise ValueError(
+                f"the loss became {value} at stage {stage}, step {step}: lower the learning rate"
+            )
         self.history.append({"stage": stage, "step": step, "loss": value})
         self.accelerator.log({f"stage{stage}/loss": value}, step=step)
         bar.set_postfix(loss=f"{value:.4f}")
@@ -398,7 +329,15 @@ class Trainer:
         shutil.rmtree(self.out / CHECKPOINT, ignore_errors=True)
 
 
-_HOUSEKEEPING = ("dataset", "output_dir", "workers", "cache_images", "checkpoint_every", "log_every", "tracker")
+_HOUSEKEEPING = (
+    "dataset",
+    "output_dir",
+    "workers",
+    "cache_images",
+    "checkpoint_every",
+    "log_every",
+    "tracker",
+)
 
 
 def train(config: TrainConfig) -> Path:

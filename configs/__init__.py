@@ -1,1 +1,1 @@
-"""One YAML file per training run."""
+"""One YAML file per training run, and the settings that it may hold."""

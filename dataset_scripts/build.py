@@ -53,10 +53,11 @@ STUDY_FEATURES = datasets.Features(
 
 
 class Source(Protocol):
-    """What a builder offers: a name, a licence and its records."""
+    """What a builder offers: a name, a licence, its records, and where each gold label shows."""
 
     name: str
     licence: str
+    label_anatomies: dict[str, str]
 
     def records(self) -> Iterable[ImageRecord | Skipped]:
         """One item an image, in a fixed order."""
@@ -113,7 +114,7 @@ def build_dataset(
         findings = _mine(studies, FindingsMiner(ontology), progress)
         _write_findings(folder, findings, studies)
         _write_table(table_path(folder, ANATOMIES), _anatomy_rows(ontology))
-        _write_labels(folder, studies)
+        _write_labels(folder, studies, source.label_anatomies)
         store = EntityStore.build(_texts(studies, findings), scorer)
         store.save(folder / ENTITIES)
         for split in SPLITS:
@@ -233,9 +234,9 @@ def _anatomy_rows(ontology: Ontology) -> list[dict[str, Any]]:
     ]
 
 
-def _write_labels(folder: Path, studies: _Studies) -> None:
+def _write_labels(folder: Path, studies: _Studies, anatomies: dict[str, str]) -> None:
     rows = [
-        {"study_id": study, "label": label, "value": value}
+        {"study_id": study, "label": label, "value": value, "anatomy": anatomies.get(label)}
         for study, labels in studies.labels.items()
         for label, value in labels.items()
     ]

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from dataset_scripts.build import BuildSummary
 
 
-def write_card(
-    folder: Path, name: str, licence: str, summary: "BuildSummary", scorer: LexicalScorer
-) -> None:
+def write_card(folder: Path, name: str, licence: str, summary: "BuildSummary", scorer: LexicalScorer) -> None:
     """Write README.md into a folder whose tables are complete."""
     header = {
         "pretty_name": name,

@@ -1,13 +1,13 @@
 """A built dataset as a folder: its layout, and the object that reads it.
 
-    README.md                      YAML `configs`, so that plain `load_dataset(folder, config)` works
-    studies/{split}.parquet        one row an image
-    findings/{split}.parquet       study_id, anatomy, text
-    anatomies/train.parquet        the ontology's anatomies
-    relevance/{split}.parquet      query_id, anatomy, candidate_ids, relevance
-    labels/train.parquet           gold labels, where the source brings them
-    entities/                      the entity store, from which every relevance follows
-    skipped.csv                    what the build left out, with its reason
+README.md                      YAML `configs`, so that plain `load_dataset(folder, config)` works
+studies/{split}.parquet        one row an image
+findings/{split}.parquet       study_id, anatomy, text
+anatomies/train.parquet        the ontology's anatomies
+relevance/{split}.parquet      query_id, anatomy, candidate_ids, relevance
+labels/train.parquet           gold labels, where the source brings them
+entities/                      the entity store, from which every relevance follows
+skipped.csv                    what the build left out, with its reason
 """
 
 import hashlib
@@ -48,7 +48,8 @@ class BuiltDataset:
     def __init__(self, folder: Path) -> None:
         if not (folder / ENTITIES).is_dir() or not (folder / STUDIES).is_dir():
             raise ValueError(
-                f"{folder} is not a built dataset: it has no {STUDIES}/ and {ENTITIES}/; make one with `radir build`"
+                f"{folder} is not a built dataset: it has no {STUDIES}/ and {ENTITIES}/; "
+                "make one with `radir build`"
             )
         self.folder = folder
 
@@ -105,7 +106,7 @@ class BuiltDataset:
         return pq.read_table(table_path(self.folder, ANATOMIES)).to_pylist()
 
     def labels(self) -> pd.DataFrame | None:
-        """Gold labels (study_id, label, value: 1 present, 0 absent, -1 uncertain), None without any."""
+        """Gold labels: study_id, label, value (1 yes, 0 no, -1 uncertain), anatomy; None without any."""
         path = table_path(self.folder, LABELS)
         return pd.read_parquet(path) if path.is_file() else None
 

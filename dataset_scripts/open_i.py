@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 from PIL import Image, UnidentifiedImageError
@@ -19,6 +20,22 @@ from dataset_scripts.records import ImageRecord, Skipped
 from dataset_scripts.splits import split_of_subject
 
 VIEWS = ("frontal", "lateral", "all")
+LABEL_ANATOMIES = {
+    "Atelectasis": "lungs",
+    "Cardiomegaly": "heart",
+    "Consolidation": "lungs",
+    "Edema": "lungs",
+    "Effusion": "pleura",
+    "Emphysema": "lungs",
+    "Fibrosis": "lungs",
+    "Hernia": "stomach",
+    "Infiltration": "lungs",
+    "Mass": "lungs",
+    "Nodule": "lungs",
+    "Pleural_Thickening": "pleura",
+    "Pneumonia": "lungs",
+    "Pneumothorax": "pleura",
+}  # where each gold label shows; `normal` is about no anatomy
 _REPORT_COLUMNS = ("uid", "findings", "impression")
 _PROJECTION_COLUMNS = ("uid", "filename", "projection")
 
@@ -42,6 +59,7 @@ class OpenISource:
 
     name = "open-i"
     licence = "cc-by-nc-nd-4.0"
+    label_anatomies: ClassVar[dict[str, str]] = LABEL_ANATOMIES
 
     def __post_init__(self) -> None:
         if self.views not in VIEWS:
@@ -54,14 +72,14 @@ class OpenISource:
         reports = _read_csv(self.source / "indiana_reports.csv", _REPORT_COLUMNS).set_index("uid")
         projections = _read_csv(self.source / "indiana_projections.csv", _PROJECTION_COLUMNS)
         labels = _gold_labels(self.source / "gold_labels.csv")
-        for row in projections.itertuples(index=False):
-            view = str(row.projection).lower()
+        for uid, filename, projection in projections[list(_PROJECTION_COLUMNS)].to_numpy(dtype=str).tolist():
+            view = projection.lower()
             if self.views not in ("all", view):
-                yield Skipped(str(row.filename), f"projection is {view}, not {self.views}")
-            elif row.uid not in reports.index:
-                yield Skipped(str(row.filename), "no report with this uid")
+                yield Skipped(filename, f"projection is {view}, not {self.views}")
+            elif uid not in reports.index:
+                yield Skipped(filename, "no report with this uid")
             else:
-                yield self._record(str(row.uid), str(row.filename), view, reports.loc[row.uid], labels)
+                yield self._record(uid, filename, view, reports.loc[uid], labels)
 
     def _record(
         self, uid: str, filename: str, view: str, report: pd.Series, labels: dict[str, dict[str, int]]
@@ -78,7 +96,9 @@ class OpenISource:
             image_id=filename.split(".")[0],
             image=image,
             view=view,
-            report="\n".join(filter(None, (f"FINDINGS: {findings}", impression and f"IMPRESSION: {impression}"))),
+            report="\n".join(
+                filter(None, (f"FINDINGS: {findings}", impression and f"IMPRESSION: {impression}"))
+            ),
             findings=findings,
             impression=impression,
             split=split_of_subject(uid, self.seed),

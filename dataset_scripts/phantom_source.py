@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
+from typing import ClassVar
 
 from PIL import Image
 
@@ -36,6 +37,7 @@ class PhantomCXRSource:
 
     name = "phantom-cxr"
     licence = "apache-2.0"
+    label_anatomies: ClassVar[dict[str, str]] = {}
 
     def __post_init__(self) -> None:
         if self.count < 1:

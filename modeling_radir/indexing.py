@@ -1,4 +1,4 @@
-"""From images to a retrieval index, and from one image to its hits: what `radir index` and `radir search` do."""
+"""From images to an index, and from one image to its hits: what `radir index` and `radir search` do."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoConfig, AutoModel, AutoProcessor
 
+from .configuration_radir import RadIRConfig
 from .modeling_radir import RadIRModel
 from .naming import unknown_name
 from .processing_radir import RadIRProcessor
@@ -48,45 +49,56 @@ class Hit:
     findings: str
 
 
-def load(model: str | Path) -> tuple[RadIRModel, RadIRProcessor]:
-    """A trained model, ready for inference on the GPU if there is one, and its processor.
+def check_model(model: str | Path) -> None:
+    """Make sure that a folder or Hub id holds a RadIR model, before anything is spent on it.
 
     Raises:
-        ValueError: if the folder or Hub id holds no RadIR model.
+        ValueError: if it does not, with what was found instead.
     """
     path = Path(model)
     if not path.is_dir() and (path.is_absolute() or str(model).count("/") != 1):
         raise ValueError(f"{model} is neither a model folder nor a Hub id (user/name)")
     try:
-        loaded = AutoModel.from_pretrained(model)
-        processor = AutoProcessor.from_pretrained(model) if isinstance(loaded, RadIRModel) else None
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{model} cannot be loaded as a RadIR model: {error}") from error
-    if processor is None:
-        raise ValueError(f"{model} holds a {type(loaded).__name__}; a RadIR model is needed")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return loaded.eval().to(device), processor
+        config = AutoConfig.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{model} is no model folder or Hub id that can be loaded: {error}") from error
+    if config.model_type != RadIRConfig.model_type:
+        raise ValueError(
+            f"{model} holds a model of type {config.model_type!r}, not {RadIRConfig.model_type!r}: to "
+            "compare another model, export its vectors to a Parquet file and `radir evaluate --embeddings` it"
+        )
+
+
+def load(model: str | Path, device: str | torch.device | None = None) -> tuple[RadIRModel, RadIRProcessor]:
+    """A trained model, ready for inference (on the GPU if there is one), and its processor.
+
+    Raises:
+        ValueError: if the folder or Hub id holds no RadIR model.
+    """
+    check_model(model)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return AutoModel.from_pretrained(model).eval().to(device), AutoProcessor.from_pretrained(model)
 
 
 @torch.inference_mode()
-def embed(model: RadIRModel, pixel_values: Tensor, anatomies: Sequence[str]) -> dict[str, Tensor]:
-    """Features of a batch, whole (`""`) and under each anatomy, each image encoded once.
+def embed(
+    model: RadIRModel, pixel_values: Tensor, queries: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Features of a batch of images, each encoded once.
 
     Args:
-        model: with a fusion if any anatomy is asked for.
+        model: with a fusion if there are queries.
         pixel_values: (B, C, H, W) float.
-        anatomies: names that the model's config knows.
+        queries: (Q, d), of `model.encode_anatomies`.
 
     Returns:
-        name -> (B, d) float32 on the CPU, L2-normalised.
+        (B, d) of the whole images and, for queries, (B, Q, d); float32 on the CPU, L2-normalised.
     """
     vision = model.encode_image(pixel_values.to(model.device))
-    features = {WHOLE_IMAGE: model.project_image(vision).float().cpu()}
-    if anatomies:
-        queries = model.encode_anatomies(*model.anatomy_tokens(anatomies))
-        fused = model.fuse(vision.tokens, vision.grid, queries).float().cpu()  # (B, Q, d)
-        features |= {name: fused[:, place] for place, name in enumerate(anatomies)}
-    return features
+    whole = model.project_image(vision).float().cpu()
+    if queries is None:
+        return whole, None
+    return whole, model.fuse(vision.tokens, vision.grid, queries).float().cpu()
 
 
 def folder_items(folder: Path) -> Iterator[IndexItem]:
@@ -115,15 +127,18 @@ def build_index(
     """
     model, processor = load(model_id)
     anatomies = tuple(model.config.anatomies) if model.config.fusion_config is not None else ()
-    parts: dict[str, list[Tensor]] = {name: [] for name in (WHOLE_IMAGE, *anatomies)}
+    queries = _queries(model, anatomies)
+    wholes: list[Tensor] = []
+    fused: list[Tensor] = []
     about: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
     batch: list[Tensor] = []
 
     def flush() -> None:
         if batch:
-            for name, rows in embed(model, torch.cat(batch), anatomies).items():
-                parts[name].append(rows)
+            whole, conditional = embed(model, torch.cat(batch), queries)
+            wholes.append(whole)
+            fused.extend([] if conditional is None else [conditional])
             batch.clear()
 
     for item in tqdm(items, desc="index", unit="image", disable=not progress):
@@ -138,10 +153,18 @@ def build_index(
     flush()
     if not about:
         raise ValueError(f"no image could be read; the first of {len(skipped)}: {skipped[0]['reason']}")
-    embeddings = {name: torch.cat(rows) for name, rows in parts.items()}
+    embeddings = {WHOLE_IMAGE: torch.cat(wholes)}
+    if fused:
+        embeddings |= dict(zip(anatomies, torch.cat(fused).unbind(dim=1), strict=True))  # (n, d) each
     made_by = str(Path(model_id).resolve()) if Path(model_id).is_dir() else model_id
     RetrievalIndex.create(embeddings, about, made_by).save(out)
     return IndexSummary(out, len(about), len(anatomies), skipped)
+
+
+@torch.inference_mode()
+def _queries(model: RadIRModel, anatomies: Sequence[str]) -> Tensor | None:
+    """Text latents (Q, d) of anatomies that the model knows, None for none."""
+    return model.encode_anatomies(*model.anatomy_tokens(anatomies)) if anatomies else None
 
 
 def search_image(
@@ -167,11 +190,14 @@ def search_image(
         raise unknown_name("anatomy", name, [known for known in index.anatomies if known])
     model, processor = load(model_id or index.model)
     pixels = processor(images=image, return_tensors="pt")["pixel_values"]
-    query = embed(model, pixels, [anatomy] if anatomy else [])[name]
+    whole, conditional = embed(model, pixels, _queries(model, [anatomy] if anatomy else []))
+    query = whole if conditional is None else conditional[:, 0]
     scores, positions = index.search(query, name, k)
     return [
         _hit(rank, score, index.items[position], anatomy)
-        for rank, (score, position) in enumerate(zip(scores[0].tolist(), positions[0].tolist(), strict=True), 1)
+        for rank, (score, position) in enumerate(
+            zip(scores[0].tolist(), positions[0].tolist(), strict=True), 1
+        )
     ]
 
 

@@ -4,6 +4,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 from transformers.utils import ModelOutput
 
@@ -108,8 +109,11 @@ class RadIRVisionModel(RadIRPreTrainedModel):
         if self.is_timm and getattr(self.tower.timm_model, "output_fmt", "NCHW") == "NHWC":
             hidden = hidden.movedim(-1, 1)  # (B, H, W, Cv) -> (B, Cv, H, W)
         grid = (hidden.shape[2], hidden.shape[3])
-        tokens = hidden.flatten(2).transpose(1, 2)  # (B, N, Cv)
-        return RadIRVisionOutput(tokens=tokens, pooled=tokens.mean(dim=1), grid=grid)
+        cells = hidden.flatten(2).transpose(1, 2)  # (B, N, Cv)
+        # Transformers end in a layer norm, feature maps do not. Without one the content of a few bright cells
+        # outweighs positions in the fusion's keys, and every anatomy looks at the same place.
+        tokens = F.layer_norm(cells, cells.shape[-1:])
+        return RadIRVisionOutput(tokens=tokens, pooled=cells.mean(dim=1), grid=grid)
 
     def _from_sequence(self, hidden: Tensor, size: tuple[int, int]) -> RadIRVisionOutput:
         stride = self._stride()

@@ -36,7 +36,8 @@ def learn_tokenizer(texts: Iterable[str], vocab_size: int, max_tokens: int) -> B
     pieces[: len(blank)] = sorted(blank.get_vocab(), key=blank.get_vocab().__getitem__)
     if vocab_size < len(pieces):
         raise ValueError(
-            f"vocab_size is {vocab_size}, but the corpus needs {len(pieces)} pieces for special tokens and characters"
+            f"vocab_size is {vocab_size}, but the corpus needs {len(pieces)} pieces "
+            "for special tokens and characters"
         )
     by_frequency = sorted(words, key=lambda word: (-words[word], word))
     known = set(pieces)

@@ -8,7 +8,11 @@ from PIL import Image
 
 SENTENCES = {
     "heart": ("The heart is normal in size.", "Mild cardiomegaly.", "The heart is severely enlarged."),
-    "left pleura": ("No left pleural effusion.", "There is a small left pleural effusion.", "Large left effusion."),
+    "left pleura": (
+        "No left pleural effusion.",
+        "There is a small left pleural effusion.",
+        "Large left effusion.",
+    ),
     "lungs": ("The lungs are clear.", "Right upper lobe consolidation.", "Left basilar atelectasis."),
     "spine": ("", "Degenerative changes of the thoracic spine.", ""),
 }
@@ -48,8 +52,8 @@ def _write(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
 
 TINY_TRAINING = """
 projection_dim: 16
-vision: {model_type: vit, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32,
-         image_size: 32, patch_size: 8, num_channels: 1}
+vision: {model_type: vit, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2,
+         intermediate_size: 32, image_size: 32, patch_size: 8, num_channels: 1}
 text: {model_type: bert, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}
 fusion: {num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}
 vocab_size: 200
@@ -60,7 +64,7 @@ stage2_steps: 4
 batch_size: 8
 stage2_batch_size: 8
 anatomies_per_step: 3
-train_towers: true
+train_vision: true
 learning_rate: 1.0e-3
 warmup_steps: 2
 augment: true

@@ -116,14 +116,20 @@ def _choices(finding: Finding, kind: str) -> Sequence[str]:
 
 def _fill(finding: Finding, templates: Sequence[str], rng: np.random.Generator) -> str:
     """One template with side and degree filled in, "a" made "an" where needed, capitalised."""
-    template = templates[int(rng.integers(len(templates)))]
+    template = _usual(templates, rng)
     degree = ""
     if finding.degree and finding.name != NORMAL:
         words = _entry(finding)["degrees"][finding.degree]
-        degree = words[int(rng.integers(len(words)))]
+        degree = _usual(words, rng)
     text = template.format(side=ANATOMIES[finding.anatomy].side, degree=degree)
     text = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
     return text[0].upper() + text[1:]
+
+
+def _usual(wordings: Sequence[str], rng: np.random.Generator) -> str:
+    """One of the wordings; as in a real department the first are usual and the last are rare (Zipf's law)."""
+    weights = np.arange(1, len(wordings) + 1) ** -1.5
+    return wordings[int(rng.choice(len(wordings), p=weights / weights.sum()))]
 
 
 def _in_order(

@@ -17,7 +17,9 @@ from tests.made_up import open_i_tree
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("build")
-    build_dataset(OpenISource(open_i_tree(folder / "source")), folder / "built", LexicalScorer(), progress=False)
+    build_dataset(
+        OpenISource(open_i_tree(folder / "source")), folder / "built", LexicalScorer(), progress=False
+    )
     return folder / "built"
 
 
@@ -32,7 +34,7 @@ def test_plain_load_dataset_reads_every_config(built: Path) -> None:
         "findings": ["study_id", "anatomy", "text"],
         "anatomies": ["name", "parent", "region", "synonyms"],
         "relevance": ["query_id", "anatomy", "candidate_ids", "relevance"],
-        "labels": ["study_id", "label", "value"],
+        "labels": ["study_id", "label", "value", "anatomy"],
     }
     for config, names in columns.items():
         assert datasets.load_dataset(str(built), config, split="train").column_names == names
@@ -75,7 +77,9 @@ def test_equal_input_gives_equal_bytes(built: Path, tmp_path: Path) -> None:
     source = OpenISource(built.parent / "source")
     build_dataset(source, tmp_path / "again", LexicalScorer(), progress=False)
     files = sorted(path.relative_to(built) for path in built.rglob("*") if path.is_file())
-    assert files == sorted(p.relative_to(tmp_path / "again") for p in (tmp_path / "again").rglob("*") if p.is_file())
+    assert files == sorted(
+        p.relative_to(tmp_path / "again") for p in (tmp_path / "again").rglob("*") if p.is_file()
+    )
     for path in files:
         assert (built / path).read_bytes() == (tmp_path / "again" / path).read_bytes(), path
 

@@ -44,7 +44,9 @@ def test_unreadable_and_missing_images_are_skipped_with_their_reason(tree: Path)
 
 def test_a_report_without_findings_is_skipped(tree: Path) -> None:
     path = tree / "indiana_reports.csv"
-    path.write_text(path.read_text().replace("Mild cardiomegaly. No left pleural effusion. The lungs are clear.", " "))
+    path.write_text(
+        path.read_text().replace("Mild cardiomegaly. No left pleural effusion. The lungs are clear.", " ")
+    )
     records, skips = read(tree)
     assert "1" not in {record.study_id for record in records}
     assert skips.counts()["the report has no findings section"] == 1

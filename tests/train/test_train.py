@@ -8,17 +8,20 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoProcessor
 
 import train_accelerate
+from configs.settings import load_config
 from dataset_scripts.build import build_dataset
 from dataset_scripts.entities import LexicalScorer
 from dataset_scripts.open_i import OpenISource
 from tests.made_up import TINY_TRAINING, open_i_tree
-from train_accelerate import Trainer, load_config, train
+from train_accelerate import Trainer, train
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    build_dataset(OpenISource(open_i_tree(folder / "source")), folder / "built", LexicalScorer(), progress=False)
+    build_dataset(
+        OpenISource(open_i_tree(folder / "source")), folder / "built", LexicalScorer(), progress=False
+    )
     return folder / "built"
 
 
@@ -40,7 +43,9 @@ def weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
 
 
-def test_the_same_command_gives_the_same_bytes(config: list[str], tmp_path: Path, uninterrupted: Path) -> None:
+def test_the_same_command_gives_the_same_bytes(
+    config: list[str], tmp_path: Path, uninterrupted: Path
+) -> None:
     again = train(load_config([*config, "--output_dir", str(tmp_path / "again")]))
     for name in ("model.safetensors", "config.json", "tokenizer.json", "processor_config.json"):
         assert (again / name).read_bytes() == (uninterrupted / name).read_bytes(), name
@@ -66,7 +71,10 @@ def test_resuming_equals_an_uninterrupted_run(
     monkeypatch.setattr(Trainer, "_checkpoint", save)
     resumed = train(load_config(arguments))
     assert weights(resumed) == weights(uninterrupted)
-    steps = [(entry["stage"], entry["step"]) for entry in json.loads((resumed / "training.json").read_text())["history"]]
+    steps = [
+        (entry["stage"], entry["step"])
+        for entry in json.loads((resumed / "training.json").read_text())["history"]
+    ]
     assert steps == [(stage, step) for stage in (1, 2) for step in range(4)]
 
 
@@ -84,7 +92,7 @@ def test_stage_1_leaves_the_fusion_alone_and_stage_2_the_frozen_towers(
     first = train(load_config([*config, "--output_dir", str(tmp_path / "one"), "--stage", "1"]))
     second = train(
         load_config([*config, "--output_dir", str(tmp_path / "two"), "--stage", "2", "--model", str(first),
-                     "--train_towers", "false"])
+                     "--train_vision", "false"])
     )  # fmt: skip
     before, after = load_file(first / "model.safetensors"), load_file(second / "model.safetensors")
     changed = {name for name in before if not before[name].equal(after[name])}

@@ -1,0 +1,1 @@
+"""Evaluation of image retrieval: the metric, the benchmark, statistics, tables and the report."""

@@ -1,0 +1,262 @@
+"""What is ranked: sources of scores for the benchmark, each with one small interface.
+
+A `Source` is named and knows nothing of a dataset; `open(items)` gives its `Ranking` of one split's images,
+which answers with blocks of scores. Rankings from embeddings only say their vectors; cosine similarity and
+the blocks are shared. A model without conditions is ranked by its holistic features under every anatomy,
+as the baselines of the paper are (section 5.1).
+"""
+
+import zlib
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eval.items import WHOLE, Items
+
+# Cosines are computed in float64 and cut here: equal vectors tie exactly, whatever the order of summation.
+_SCORE_DECIMALS = 12
+
+
+class Ranking(ABC):
+    """Scores between the N images (and N reports) of one `Items`, by position."""
+
+    conditional: bool  # whether the scores depend on the anatomy
+
+    def covers(self, anatomy: str) -> bool:
+        """Whether all N images have a score of their own under an anatomy, with or without a text for it."""
+        return self.conditional
+
+    @abstractmethod
+    def scores(self, anatomy: str | None, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Image-image scores under an anatomy (None: holistic): (Q, C) float, finite, higher is nearer."""
+
+    @abstractmethod
+    def report_scores(self, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray | None:
+        """Scores of images (queries) with the reports of images (candidates): (Q, C), None if it has none."""
+
+
+class Source(ABC):
+    """Something that can rank the images of a split; `name` is its name in results and tables."""
+
+    name: str
+    reference = False  # a floor or ceiling to measure by, no competitor: tables never mark it as the best
+
+    @abstractmethod
+    def open(self, items: Items) -> Ranking:
+        """Prepare the ranking of these items (encode the images, read the file).
+
+        Raises:
+            ValueError: the source does not fit the items; the sentence says what to do.
+        """
+
+
+class EmbeddingRanking(Ranking):
+    """A ranking by cosine similarity; implementations say `image` and `report`."""
+
+    @abstractmethod
+    def image(self, anatomy: str | None) -> np.ndarray:
+        """Image vectors under an anatomy (None: holistic): (N, d) float32; rows may be NaN where the image's
+        study has no text for the anatomy."""
+
+    @abstractmethod
+    def report(self) -> np.ndarray | None:
+        """Report vectors, one row for each image: (N, d) float32; None if there are none."""
+
+    def scores(self, anatomy: str | None, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        vectors = self.image(anatomy)
+        return cosine(vectors[queries], vectors[candidates])
+
+    def report_scores(self, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray | None:
+        reports = self.report()
+        return None if reports is None else cosine(self.image(None)[queries], reports[candidates])
+
+
+def cosine(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Cosine similarity of rows: (Q, d) and (C, d) float -> (Q, C) float64.
+
+    Raises:
+        ValueError: a vector is zero or not finite.
+    """
+    units = []
+    for vectors in (left, right):
+        vectors = vectors.astype(np.float64)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        if not (np.isfinite(norms).all() and (norms > 0).all()):
+            row = int(np.flatnonzero(~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)))[0])
+            raise ValueError(
+                f"embedding {row} of {len(vectors)} has norm {norms[row, 0]}: it must be finite and not zero"
+            )
+        units.append(vectors / norms)
+    return np.round(units[0] @ units[1].T, _SCORE_DECIMALS)
+
+
+class ArrayRanking(EmbeddingRanking):
+    """A ranking of vectors that are already in memory.
+
+    Args:
+        holistic: (N, d) float32.
+        conditional: anatomy -> (N, d') float32; under any other anatomy the holistic vectors rank.
+        reports: (N, d) float32 or None.
+    """
+
+    def __init__(
+        self,
+        holistic: np.ndarray,
+        conditional: dict[str, np.ndarray] | None = None,
+        reports: np.ndarray | None = None,
+    ) -> None:
+        self._holistic, self._conditional, self._reports = holistic, conditional or {}, reports
+        self.conditional = bool(self._conditional)
+
+    def covers(self, anatomy: str) -> bool:
+        return anatomy in self._conditional and bool(np.isfinite(self._conditional[anatomy]).all())
+
+    def image(self, anatomy: str | None) -> np.ndarray:
+        return self._conditional.get(anatomy or WHOLE, self._holistic)
+
+    def report(self) -> np.ndarray | None:
+        return self._reports
+
+
+class ParquetEmbeddings(Source):
+    """Vectors of any model from a Parquet file: `id` (image_id), `vector` (list of floats) and, optionally,
+    `anatomy` (empty or null: holistic).
+
+    Extra ids are ignored. Under an anatomy that the file does not name, the holistic vectors rank.
+
+    Args:
+        path: the file.
+        name: in results; by default the file's name without its ending.
+
+    Raises:
+        ValueError: there is no such file, or it lacks a column.
+    """
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self.path, self.name = Path(path), name or Path(path).stem
+        if not self.path.is_file():
+            raise ValueError(f"{self.path} is no file; give a Parquet file with the columns id and vector")
+        try:
+            columns = pq.read_schema(self.path).names
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{self.path} is not a Parquet file: {error}") from error
+        missing = [column for column in ("id", "vector") if column not in columns]
+        if missing:
+            raise ValueError(
+                f"{self.path} lacks the column(s) {', '.join(missing)}; it has {', '.join(columns)}"
+            )
+
+    def open(self, items: Items) -> ArrayRanking:
+        table = pq.read_table(self.path)
+        ids = np.asarray(table["id"].cast(pa.string()).to_pylist(), dtype=object)
+        names = table["anatomy"].to_pylist() if "anatomy" in table.column_names else [WHOLE] * len(ids)
+        anatomies = np.asarray([name or WHOLE for name in names], dtype=object)
+        unknown = sorted(set(anatomies) - {WHOLE} - {a["name"] for a in items.anatomies})
+        if unknown:
+            raise ValueError(
+                f"{self.path} names anatomies that {items.dataset.name} does not have: "
+                f"{', '.join(unknown[:5])}; use the names of the dataset's `anatomies` config"
+            )
+        vectors = self._vectors(table["vector"])
+        placed = {}
+        for anatomy in (WHOLE, *sorted(set(anatomies) - {WHOLE})):
+            chosen = np.flatnonzero(anatomies == anatomy)
+            needed = items.members(anatomy) if anatomy else np.arange(len(items))
+            placed[anatomy] = self._placed(items, ids[chosen], vectors[chosen], needed, anatomy)
+        return ArrayRanking(placed.pop(WHOLE), placed)
+
+    def _vectors(self, column: pa.ChunkedArray) -> np.ndarray:
+        """The column as (rows, d) float32."""
+        lengths = sorted({len(vector) if vector is not None else 0 for vector in column.to_pylist()})
+        if len(lengths) != 1 or lengths[0] == 0:
+            raise ValueError(
+                f"{self.path} holds vectors of {lengths[:5]} numbers: all must have the same length"
+            )
+        vectors = np.asarray(column.to_pylist(), dtype=np.float32)
+        if not np.isfinite(vectors).all():
+            row = np.argwhere(~np.isfinite(vectors))[0, 0]
+            raise ValueError(f"{self.path} holds a vector that is not finite, in row {row}")
+        return vectors
+
+    def _placed(
+        self, items: Items, ids: np.ndarray, vectors: np.ndarray, needed: np.ndarray, anatomy: str
+    ) -> np.ndarray:
+        """The vectors in the order of the items, NaN for images that are not needed and not given."""
+        under = f"under anatomy {anatomy!r}" if anatomy else "as holistic vectors (anatomy empty)"
+        row_of = {image_id: row for row, image_id in enumerate(ids)}
+        if len(row_of) != len(ids):
+            raise ValueError(
+                f"{self.path} gives {len(ids)} rows for {len(row_of)} ids {under}: one each is needed"
+            )
+        missing = [image_id for image_id in items.image_ids[needed] if image_id not in row_of]
+        if missing:
+            raise ValueError(
+                f"{self.path} lacks {len(missing)} of {len(needed)} image ids of {items.dataset.name}/"
+                f"{items.split} {under}, among them {', '.join(missing[:3])}; "
+                "`id` must be the dataset's image_id"
+            )
+        rows = np.array([row_of.get(image_id, -1) for image_id in items.image_ids])
+        return np.where((rows >= 0)[:, None], vectors[rows], np.float32(np.nan))
+
+
+class RandomRanking(Source):
+    """Random vectors, others for each anatomy: what a ranking without any knowledge reaches."""
+
+    reference = True
+
+    def __init__(self, seed: int = 0, dimension: int = 32, name: str = "random") -> None:
+        self.seed, self.dimension, self.name = seed, dimension, name
+
+    def open(self, items: Items) -> EmbeddingRanking:
+        return _RandomVectors(len(items), self.dimension, self.seed)
+
+
+class _RandomVectors(EmbeddingRanking):
+    conditional = True
+
+    def __init__(self, count: int, dimension: int, seed: int) -> None:
+        self._shape, self._seed = (count, dimension), seed
+
+    def _draw(self, what: str) -> np.ndarray:
+        # crc32, since hash() of a string differs from one run to the next
+        rng = np.random.default_rng([self._seed, zlib.crc32(what.encode())])
+        return rng.standard_normal(self._shape, dtype=np.float32)
+
+    def image(self, anatomy: str | None) -> np.ndarray:
+        return self._draw(f"image {anatomy or WHOLE}")
+
+    def report(self) -> np.ndarray:
+        return self._draw("report")
+
+
+class OracleRanking(Source):
+    """Ranks by the relevance itself: NDCG and Recall of 1, the ceiling of the benchmark."""
+
+    reference = True
+
+    def __init__(self, name: str = "oracle") -> None:
+        self.name = name
+
+    def open(self, items: Items) -> Ranking:
+        return _Oracle(items)
+
+
+class _Oracle(Ranking):
+    conditional = True
+
+    def __init__(self, items: Items) -> None:
+        self._items = items
+
+    def scores(self, anatomy: str | None, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        relevance = self._items.relevance(anatomy or WHOLE, queries, candidates)
+        return np.where(np.isnan(relevance), -1.0, relevance)
+
+    def report_scores(self, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        # The paired report stands before others of equal relevance (the same words in another study).
+        studies = self._items.study_numbers
+        return self.scores(None, queries, candidates) + (
+            studies[queries][:, None] == studies[candidates][None, :]
+        )

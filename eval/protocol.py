@@ -1,0 +1,56 @@
+"""The protocol: every choice that a figure depends on, in one place; saved in results.json."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How retrieval is evaluated; the defaults are the paper's (section 5.2), made explicit.
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
+
+    threshold: float = 0.9  # a candidate is correct if its relevance is above this
+    strict: bool = True  # above (True) or at or above (False) the threshold
+    exclude_self: bool = True  # an image is no candidate of itself
+    exclude_same_subject: bool = True  # nor are other images of the same patient, where patients are known
+    ks_unconditional: tuple[int, ...] = (5, 10, 50, 100)  # cut-offs of Table 1
+    ks_conditional: tuple[int, ...] = (3, 5, 10)  # cut-offs of Tables 2 and 3
+    min_queries: int = 10  # anatomies with fewer queries that have a correct candidate are not in averages
+    max_per_anatomy: int | None = None  # at most so many images for each anatomy, drawn with the seed
+    seed: int = 0  # of that draw and of the bootstrap
+    bootstrap_draws: int = 1000  # resamples of the patients behind each 95% interval
+    gold_k: int = 5  # cut-off of the precision by gold label
+
+    def __post_init__(self) -> None:
+        for name in ("ks_unconditional", "ks_conditional"):
+            ks = tuple(getattr(self, name))
+            object.__setattr__(self, name, ks)  # a list from YAML or JSON becomes what the type says
+            if not ks or any(k < 1 for k in ks) or list(ks) != sorted(set(ks)):
+                raise ValueError(f"{name} is {list(ks)}: give ascending cut-offs of at least 1")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold is {self.threshold}: relevance lies between 0 and 1")
+        for name, lowest in (("min_queries", 1), ("bootstrap_draws", 1), ("gold_k", 1)):
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least {lowest}")
+        if self.max_per_anatomy is not None and self.max_per_anatomy < 2:
+            raise ValueError(
+                f"max_per_anatomy is {self.max_per_anatomy}: retrieval needs at least 2 images, or None"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON values, with the choices that are not options spelled out."""
+        fields = {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
+        return {
+            **fields,
+            "recall": "1 if any of the top k is correct; queries without a correct candidate left out",
+            "ndcg": "linear gain, discount log2(i + 1), ideal over the same candidates",
+            "ties": "expectation over the orders of equal scores",
+            "image_to_report": "gallery: a report a study, of all patients; correct: the image's own report",
+            "averages": "unweighted over anatomies; queries with a correct candidate >= min_queries",
+            "intervals": "95% percentile bootstrap over patients, the same draws for all models and tasks",
+        }

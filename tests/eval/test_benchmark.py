@@ -1,0 +1,195 @@
+"""The benchmark: the contract of results.json, brute force, oracle 1, exclusions, ahead only where clear."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eval.benchmark import Protocol, evaluate_models
+from eval.embeddings import OracleRanking, ParquetEmbeddings, RandomRanking, Source
+from eval.items import Items
+from eval.radir_retrieval import retrieval_metrics
+from eval.tasks import relevance_block
+
+PROTOCOL = Protocol(bootstrap_draws=100, min_queries=5)
+
+
+@pytest.fixture(scope="module")
+def run(helpers: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    folder = tmp_path_factory.mktemp("run")
+    dataset = helpers.FakeDataset()
+    whole, by_anatomy = dataset.knowing_vectors(0.1)
+    radir = helpers.write_vectors(folder / "radir.parquet", dataset, whole, by_anatomy)
+    clip = helpers.write_vectors(folder / "clip.parquet", dataset, dataset.knowing_vectors(0.3, 1)[0], {})
+    sources: list[Source] = [
+        ParquetEmbeddings(radir),
+        ParquetEmbeddings(clip),
+        RandomRanking(0),
+        OracleRanking(),
+    ]
+    results = evaluate_models(dataset, "test", sources, PROTOCOL, folder / "out", progress=False)
+    return SimpleNamespace(
+        dataset=dataset, sources=sources, results=results, out=folder / "out", by_anatomy=by_anatomy
+    )
+
+
+def test_results_keep_the_contract(run: SimpleNamespace) -> None:
+    results = json.loads((run.out / "results.json").read_text())
+    assert results == run.results
+    assert {"dataset", "split", "seed", "protocol", "models", "comparisons"} <= set(results)
+    for name, block in results["models"].items():
+        tasks = [block["image_to_image"], block["conditional_macro"]]
+        tasks += [*block["conditional"].values(), *block["conditional_regions"].values()]
+        assert ("image_to_report" in block) == (name in ("random", "oracle"))
+        for task in tasks:
+            assert isinstance(task["n_queries"], int)
+            for metric in ("recall", "ndcg"):
+                assert task[metric].keys() == task[f"{metric}_ci95"].keys()
+                for k, value in task[metric].items():
+                    low, high = task[f"{metric}_ci95"][k]
+                    assert 0 <= low <= value + 1e-9, (name, k)
+                    assert value - 1e-9 <= high <= 1 + 1e-9, (name, k)
+        assert list(block["image_to_image"]["recall"]) == ["5", "10", "50", "100"]
+        assert list(block["conditional_macro"]["recall"]) == ["3", "5", "10"]
+    assert results["protocol"]["threshold"] == 0.9
+
+
+def test_the_oracle_reaches_one_everywhere(run: SimpleNamespace) -> None:
+    oracle = run.results["models"]["oracle"]
+    for task in (oracle["image_to_image"], oracle["image_to_report"], *oracle["conditional"].values()):
+        for metric in ("recall", "ndcg"):
+            assert all(value == pytest.approx(1.0) for value in task[metric].values())
+
+
+def test_a_conditional_figure_equals_a_loop_over_the_queries(run: SimpleNamespace) -> None:
+    items = Items(run.dataset, "test")
+    members = items.members("left pleura")
+    vectors = run.by_anatomy["left pleura"].astype(np.float64)
+    hits = []
+    for query in members:
+        others = [c for c in members if items.subjects[c] != items.subjects[query]]
+        relevance = run.dataset.engine.block(
+            items.rows("left pleura")[[query]], items.rows("left pleura")[others]
+        )[0]
+        if (relevance > 0.9).any():
+            cosine = [vectors[query] @ vectors[c] / np.linalg.norm(vectors[c]) for c in others]
+            hits.append(bool((relevance[np.argsort(cosine)[::-1][:5]] > 0.9).any()))
+    found = run.results["models"]["radir"]["conditional"]["left pleura"]
+    assert found["recall"]["5"] == pytest.approx(np.mean(hits))
+    assert found["n_queries"] - found["n_without_correct"] == len(hits)
+
+
+def test_the_macro_is_the_mean_over_anatomies_with_enough_queries(run: SimpleNamespace) -> None:
+    block, anatomies = run.results["models"]["clip"], run.results["anatomies"]
+    kept = [name for name, about in anatomies.items() if about["in_average"]]
+    mean = np.mean([block["conditional"][name]["recall"]["3"] for name in kept])
+    assert block["conditional_macro"]["recall"]["3"] == pytest.approx(mean)
+    pleura = np.mean([block["conditional"][f"{side} pleura"]["ndcg"]["10"] for side in ("left", "right")])
+    assert block["conditional_regions"]["Pleura"]["ndcg"]["10"] == pytest.approx(pleura)
+
+
+def test_anatomies_with_too_few_queries_are_listed_and_left_out(run: SimpleNamespace, tmp_path: Path) -> None:
+    protocol = Protocol(bootstrap_draws=10, min_queries=25)
+    results = evaluate_models(run.dataset, "test", [RandomRanking()], protocol, tmp_path, progress=False)
+    assert not results["anatomies"]["trachea"]["in_average"]
+    assert "trachea" in results["models"]["random"]["conditional"]
+    assert "Airway" not in results["models"]["random"]["conditional_regions"]
+
+
+def test_per_query_rows_average_to_the_results(run: SimpleNamespace) -> None:
+    rows = pd.read_parquet(run.out / "per_query.parquet")
+    assert list(rows.columns) == ["model", "task", "anatomy", "query_id", "k", "recall", "ndcg"]
+    means = (
+        rows[rows.task == "conditional"]
+        .groupby(["model", "anatomy", "k"], observed=True)[["recall", "ndcg"]]
+        .mean()
+    )
+    for name, block in run.results["models"].items():
+        for anatomy, task in block["conditional"].items():
+            assert means.loc[(name, anatomy, 5), "recall"] == pytest.approx(task["recall"]["5"])
+            assert means.loc[(name, anatomy, 10), "ndcg"] == pytest.approx(task["ndcg"]["10"])
+
+
+def test_nobody_is_a_candidate_of_itself_or_of_another_study_of_the_patient(run: SimpleNamespace) -> None:
+    items = Items(run.dataset, "test")
+    everyone = np.arange(len(items))
+    relevance = relevance_block(items, "", everyone, everyone, PROTOCOL)
+    same = items.subjects[:, None] == items.subjects[None, :]
+    assert np.isnan(relevance[same]).all()
+    assert np.isfinite(relevance[~same]).all()
+    loose = relevance_block(items, "", everyone, everyone, Protocol(exclude_same_subject=False))
+    assert np.isnan(loose).sum() == len(items)
+
+
+def test_ahead_is_said_only_where_the_interval_excludes_zero(run: SimpleNamespace) -> None:
+    rows = run.results["comparisons"]
+    assert {(row["a"], row["b"]) for row in rows} >= {("radir", "clip"), ("clip", "random")}
+    for row in rows:
+        low, high = row["ci95"]
+        assert row["ahead"] == (low > 0 or high < 0)
+        assert row["better"] == (None if not row["ahead"] else row["a"] if low > 0 else row["b"])
+    macro = next(
+        r
+        for r in rows
+        if (r["a"], r["b"], r["task"], r["metric"]) == ("radir", "clip", "conditional_macro", "recall@3")
+    )
+    assert macro["ahead"]
+    assert macro["difference"] > 0
+
+
+def test_two_runs_are_equal_and_blocks_do_not_change_a_figure(
+    run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eval.tasks._BLOCK_CELLS", 100)
+    again = evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path, progress=False)
+    assert again["models"].keys() == run.results["models"].keys()
+    assert again["models"]["radir"] == run.results["models"]["radir"]
+    assert (tmp_path / "tables.md").read_text() == (run.out / "tables.md").read_text()
+
+
+def test_a_gallery_is_cut_to_max_per_anatomy_by_the_seed(run: SimpleNamespace, tmp_path: Path) -> None:
+    protocol = Protocol(bootstrap_draws=10, max_per_anatomy=20)
+    results = evaluate_models(run.dataset, "test", [RandomRanking()], protocol, tmp_path, progress=False)
+    assert results["models"]["random"]["conditional"]["lung"]["n_candidates"] == 20
+    assert results["models"]["random"]["image_to_image"]["n_candidates"] == 66
+
+
+def test_image_to_report_counts_the_paired_report(run: SimpleNamespace, tmp_path: Path) -> None:
+    items = Items(run.dataset, "test")
+    ranking = RandomRanking(0).open(items)
+    everyone, reports = np.arange(len(items)), items.first_of_studies()
+    paired = items.study_ids[:, None] == items.study_ids[reports][None, :]
+    scores = ranking.report_scores(everyone, reports)
+    expected = retrieval_metrics(
+        scores, items.relevance("", everyone, reports), (5,), correct=paired
+    ).recall.mean()
+    found = run.results["models"]["random"]["image_to_report"]
+    assert found["recall"]["5"] == pytest.approx(expected)
+    assert (found["n_queries"], found["n_candidates"]) == (66, 60)
+
+
+@pytest.mark.parametrize("names", [[], ["a", "a"]])
+def test_sources_need_their_own_names(names: list[str], run: SimpleNamespace, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="each its own name"):
+        evaluate_models(
+            run.dataset, "test", [RandomRanking(name=n) for n in names], PROTOCOL, tmp_path, progress=False
+        )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"threshold": 1.5},
+        {"ks_conditional": (5, 3)},
+        {"ks_unconditional": ()},
+        {"max_per_anatomy": 1},
+        {"min_queries": 0},
+    ],
+)
+def test_the_protocol_refuses_what_makes_no_sense(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        Protocol(**fields)

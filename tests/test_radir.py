@@ -1,0 +1,178 @@
+"""The front door, as a user types it: build, train, evaluate, index, search, and the errors of bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from transformers import BertConfig, BertModel
+
+import radir
+from configs.settings import load_config
+from tests.made_up import TINY_TRAINING, open_i_tree
+from train_accelerate import train
+
+
+def run(*arguments: object, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> None:
+    monkeypatch.setattr(sys, "argv", ["radir", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        radir.main()
+    assert (stopped.value.code or 0) == code
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source tree, a built dataset, a tiny RadIR, a tiny CLIP and an index."""
+    folder = tmp_path_factory.mktemp("world")
+    open_i_tree(folder / "source", studies=60)
+    (folder / "tiny.yaml").write_text(TINY_TRAINING)
+    with pytest.MonkeyPatch.context() as patch:
+        run("build", "open-i", "--source", folder / "source", "--out", folder / "data", monkeypatch=patch)
+        for method in ("radir", "clip"):
+            arguments = ["--dataset", folder / "data", "--output_dir", folder / method, "--method", method]
+            train(load_config([str(folder / "tiny.yaml"), *map(str, arguments)]))
+        run("index", "--model", folder / "radir", "--dataset", folder / "data", "--out", folder / "index",
+            monkeypatch=patch)  # fmt: skip
+    return folder
+
+
+def test_evaluate_writes_the_results_of_the_contract(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("evaluate", "--model", world / "radir", "--model", world / "clip", "--baseline", "oracle",
+        "--dataset", world / "data", "--split", "train", "--out", tmp_path,
+        monkeypatch=monkeypatch)  # fmt: skip
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results["models"]) == {"radir", "clip", "oracle"}
+    oracle = results["models"]["oracle"]
+    assert oracle["conditional_macro"]["recall"] == {"3": 1.0, "5": 1.0, "10": 1.0}
+    assert oracle["conditional"]["heart"]["ndcg"]["3"] == pytest.approx(1)
+    for block in ("image_to_image", "image_to_report", "conditional_macro"):
+        assert {"recall", "recall_ci95", "ndcg", "ndcg_ci95", "n_queries"} <= set(
+            results["models"]["radir"][block]
+        )
+    assert set(results["models"]["radir"]["gold_precision"]["labels"]) == {"Cardiomegaly", "Effusion"}
+    for name in ("tables.md", "report.html", "per_query.parquet"):
+        assert (tmp_path / name).is_file()
+
+
+def test_search_finds_the_query_itself_first(
+    world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = sorted((world / "source" / "images").glob("7_*F*"))[0]
+    run("search", "--index", world / "index", "--image", image, "--anatomy", "cardiac silhouette", "-k", 3,
+        "--json", monkeypatch=monkeypatch)  # fmt: skip
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["anatomy"] == "heart"
+    assert [hit["rank"] for hit in answer["hits"]] == [1, 2, 3]
+    assert answer["hits"][0]["study_id"] == "7"
+    assert answer["hits"][0]["score"] == pytest.approx(1, abs=1e-4)
+    assert answer["hits"][0]["findings"] in ("The heart is normal in size.", "Mild cardiomegaly.",
+                                             "The heart is severely enlarged.")  # fmt: skip
+
+
+def test_a_folder_of_images_is_indexed_and_unreadable_ones_are_listed(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "images").mkdir()
+    for name in ("a", "b"):
+        Image.new("L", (40, 40), color=99).save(tmp_path / "images" / f"{name}.png")
+    (tmp_path / "images" / "broken.png").write_bytes(b"no image")
+    run("index", "--model", world / "radir", "--images", tmp_path / "images", "--out", tmp_path / "index",
+        "--json", monkeypatch=monkeypatch)  # fmt: skip
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["count"] == 2
+    assert [item["path"] for item in summary["skipped"]] == ["broken.png"]
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bert")
+    config = BertConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=9
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+BAD_INPUT = {
+    "missing source": (
+        ("build", "open-i", "--source", "/nowhere", "--out", "{tmp}"),
+        "/nowhere is no folder",
+    ),
+    "no source": (("build", "open-i", "--out", "{tmp}"), "--source DIR"),
+    "foreign option": (("build", "phantom-cxr", "--views", "all", "--out", "{tmp}"), "no option --views"),
+    "another model type": (
+        ("evaluate", "--model", "{bert}", "--dataset", "{world}/data", "--out", "{tmp}"),
+        "holds a model of type 'bert'",
+    ),
+    "no model": (("index", "--model", "/nowhere", "--dataset", "{world}/data", "--out", "{tmp}"), "/nowhere"),
+    "no dataset": (
+        ("evaluate", "--model", "{world}/radir", "--dataset", "/nowhere", "--out", "{tmp}"),
+        "/nowhere",
+    ),
+    "unknown split": (
+        (
+            "evaluate",
+            "--model",
+            "{world}/radir",
+            "--dataset",
+            "{world}/data",
+            "--out",
+            "{tmp}",
+            "--split",
+            "dev",
+        ),
+        "train, validation, test",
+    ),
+    "unknown baseline": (
+        (
+            "evaluate",
+            "--model",
+            "{world}/radir",
+            "--dataset",
+            "{world}/data",
+            "--out",
+            "{tmp}",
+            "--baseline",
+            "x",
+        ),
+        "random, oracle",
+    ),
+    "unknown anatomy": (
+        ("search", "--index", "{world}/index", "--image", "{image}", "--anatomy", "left plura"),
+        "left pleura",
+    ),
+    "unreadable image": (
+        ("search", "--index", "{world}/index", "--image", "{world}/tiny.yaml"),
+        "cannot be read",
+    ),
+    "missing image": (
+        ("search", "--index", "{world}/index", "--image", "/nowhere.png"),
+        "no file /nowhere.png",
+    ),
+    "no index": (("search", "--index", "{tmp}", "--image", "{image}"), "radir index"),
+    "images and dataset": (("index", "--model", "{world}/radir", "--out", "{tmp}"), "either --images"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_ends_with_a_sentence_and_exit_code_2(
+    case: str, world: Path, bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    arguments, message = BAD_INPUT[case]
+    image = sorted((world / "source" / "images").glob("7_*F*"))[0]
+    places = {"world": world, "bert": bert, "tmp": tmp_path / "new", "image": image}
+    run(*(argument.format(**places) for argument in arguments), monkeypatch=monkeypatch, code=2)
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_an_unknown_subcommand_ends_with_exit_code_2() -> None:
+    done = subprocess.run([sys.executable, "radir.py", "buld"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "buld" in done.stderr
