@@ -70,6 +70,7 @@ def build_model(config: TrainConfig, texts: Sequence[str], names: Sequence[str])
             config.text["pretrained"],
             fusion_config=fusion,
             projection_dim=config.projection_dim,
+            text_pooling=config.text_pooling,
         )
     else:
         text = {**config.text, "vocab_size": len(tokenizer), "max_position_embeddings": config.max_tokens}
@@ -79,6 +80,7 @@ def build_model(config: TrainConfig, texts: Sequence[str], names: Sequence[str])
                 text_config=text,
                 fusion_config=fusion,
                 projection_dim=config.projection_dim,
+                text_pooling=config.text_pooling,
             )
         )
     model.set_anatomies(names, tokenizer)

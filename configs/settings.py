@@ -25,6 +25,7 @@ class TrainConfig:
     # towers: a transformers config with model_type, or {"pretrained": id_or_dir}
     vision: dict = field(default_factory=dict)
     text: dict = field(default_factory=dict)
+    text_pooling: str = "cls"  # or mean, for a text tower from random weights
     fusion: dict = field(default_factory=dict)  # fields of RadIRFusionConfig
     projection_dim: int = 512  # d of eq. 4
     tokenizer: str = ""  # id or folder; empty: learnt from the training reports

@@ -75,6 +75,8 @@ class RadIRConfig(PretrainedConfig):
         fusion_config: a dict of RadIRFusionConfig's fields, or one; hidden_size is projection_dim if not
             given. None: a plain CLIP, which answers no conditional question.
         projection_dim: d, the width of all embeddings.
+        text_pooling: "cls", the first token, as in the release; or "mean", over the words, which tells texts
+            apart from the first step on and so suits text towers that start from random weights.
         logit_scale_init_value: natural logarithm of the factor on cosines before the contrastive loss. The
             released model starts at e / 0.1 = 27.18, so at 1 + ln 10.
         anatomies: known anatomy names and their token ids, special tokens included.
@@ -100,6 +102,7 @@ class RadIRConfig(PretrainedConfig):
     # Nothing in it asks for the default fusion, and None for no fusion; so None cannot be the default.
     fusion_config: Any = ()
     projection_dim: int = 512
+    text_pooling: str = "cls"
     logit_scale_init_value: float = 1.0 + math.log(10.0)
     anatomies: Any = None
 
@@ -132,6 +135,8 @@ class RadIRConfig(PretrainedConfig):
                 f"fusion_config.hidden_size is {self.fusion_config.hidden_size} and projection_dim is "
                 f"{self.projection_dim}: the fusion's queries are projected text latents, so both must agree"
             )
+        if self.text_pooling not in ("cls", "mean"):
+            raise ValueError(f"text_pooling is {self.text_pooling!r}; 'cls' or 'mean' is needed")
         if not math.isfinite(self.logit_scale_init_value):
             raise ValueError(
                 f"logit_scale_init_value is {self.logit_scale_init_value}; a finite logarithm is needed"

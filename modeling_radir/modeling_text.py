@@ -1,7 +1,8 @@
-"""The text encoder: any BERT-like encoder, read at its first token (paper, eq. 4)."""
+"""The text encoder: any BERT-like encoder, read at its first token or over all words (paper, eq. 4)."""
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .configuration_radir import RadIRConfig
@@ -25,7 +26,7 @@ class RadIRTextModel(RadIRPreTrainedModel):
         return self.config.text_config.hidden_size
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """The last layer's first token, (T, Ct).
+        """The last layer's first token, or the mean of its words, as config.text_pooling says: (T, Ct).
 
         Args:
             input_ids: (T, L) int64.
@@ -46,4 +47,17 @@ class RadIRTextModel(RadIRPreTrainedModel):
                 f"a text has {input_ids.shape[1]} tokens and the encoder takes {longest}: tokenise with "
                 f"truncation=True, max_length={longest}"
             )
-        return self.tower(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state[:, 0]
+        states = self.tower(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return states[:, 0] if self.config.text_pooling == "cls" else mean_of_words(states, attention_mask)
+
+
+def mean_of_words(states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    """Mean over the tokens between the first and the last one, which are special: (T, L, Ct) -> (T, Ct).
+
+    A text without words gives the zero vector.
+    """
+    mask = torch.ones(states.shape[:2], device=states.device) if attention_mask is None else attention_mask
+    places = torch.arange(states.shape[1], device=states.device)
+    last = mask.sum(dim=1, keepdim=True) - 1  # (T, 1)
+    words = ((places > 0) & (places < last)).to(states.dtype)[..., None]  # (T, L, 1)
+    return (states * words).sum(dim=1) / words.sum(dim=1).clamp(min=1)

@@ -176,3 +176,17 @@ def test_an_unknown_subcommand_ends_with_exit_code_2() -> None:
     done = subprocess.run([sys.executable, "radir.py", "buld"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "buld" in done.stderr
+
+
+def test_the_demo_runs_from_phantoms_to_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY_TRAINING)
+    run("demo", "--out", tmp_path / "demo", "--count", 120, "--config", tmp_path / "tiny.yaml",
+        monkeypatch=monkeypatch)  # fmt: skip
+    results = json.loads((tmp_path / "demo" / "evaluation" / "results.json").read_text())
+    assert set(results["models"]) == {"radir-cxr-phantom", "clip-cxr-phantom", "random"}
+    assert 0 < results["models"]["radir-cxr-phantom"]["conditional_macro"]["recall"]["3"] < 1
+    printed = capsys.readouterr().out
+    assert "Conditional Recall@3" in printed
+    assert (tmp_path / "demo" / "evaluation" / "report.html").as_uri() in printed
