@@ -1,4 +1,4 @@
-"""The whole flow on Open-i, timed: build, train RadIR and a plain CLIP of the same steps, evaluate, index, search.
+"""The whole flow on Open-i, timed: build, train RadIR and a plain CLIP, evaluate, index, search.
 
     python benchmarks/open_i.py --source DIR [--out runs] > benchmarks/results/open-i.md
 
@@ -59,7 +59,9 @@ def main() -> None:
     steps = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     tables = (out / "evaluation-open-i" / "tables.md").read_text(encoding="utf-8")
-    print(f"# Open-i, {machine}\n\n{built}\n{steps}; {sum(seconds.values()) / 60:.0f} minutes\n\n{table}\n{tables}")  # noqa: T201
+    print(
+        f"# Open-i, {machine}\n\n{built}\n{steps}; {sum(seconds.values()) / 60:.0f} minutes\n\n{table}\n{tables}"
+    )  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -6,6 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dataset_scripts.build import build_dataset
+from dataset_scripts.entities import LexicalScorer
+from dataset_scripts.open_i import OpenISource
+
 SENTENCES = {
     "heart": ("The heart is normal in size.", "Mild cardiomegaly.", "The heart is severely enlarged."),
     "left pleura": (
@@ -43,6 +47,13 @@ def open_i_tree(folder: Path, studies: int = 40, size: int = 32) -> Path:
     _write(folder / "indiana_projections.csv", ("uid", "filename", "projection"), projections)
     _write(folder / "gold_labels.csv", ("uid", "Cardiomegaly", "Effusion"), labels)
     return folder
+
+
+def built_open_i(folder: Path, studies: int = 40) -> Path:
+    """Build a dataset from such a tree; returns the dataset's folder."""
+    source = OpenISource(open_i_tree(folder / "source", studies))
+    build_dataset(source, folder / "built", LexicalScorer(), progress=False)
+    return folder / "built"
 
 
 def _write(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:

@@ -11,16 +11,12 @@ from dataset_scripts.build import build_dataset
 from dataset_scripts.entities import LexicalScorer
 from dataset_scripts.folder import BuiltDataset
 from dataset_scripts.open_i import OpenISource
-from tests.made_up import open_i_tree
+from tests.made_up import built_open_i, open_i_tree
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("build")
-    build_dataset(
-        OpenISource(open_i_tree(folder / "source")), folder / "built", LexicalScorer(), progress=False
-    )
-    return folder / "built"
+    return built_open_i(tmp_path_factory.mktemp("build"))
 
 
 def test_plain_load_dataset_reads_every_config(built: Path) -> None:

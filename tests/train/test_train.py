@@ -9,20 +9,13 @@ from transformers import AutoModel, AutoProcessor
 
 import train_accelerate
 from configs.settings import load_config
-from dataset_scripts.build import build_dataset
-from dataset_scripts.entities import LexicalScorer
-from dataset_scripts.open_i import OpenISource
-from tests.made_up import TINY_TRAINING, open_i_tree
+from tests.made_up import TINY_TRAINING, built_open_i
 from train_accelerate import Trainer, train
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    build_dataset(
-        OpenISource(open_i_tree(folder / "source")), folder / "built", LexicalScorer(), progress=False
-    )
-    return folder / "built"
+    return built_open_i(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
