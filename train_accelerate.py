@@ -143,10 +143,10 @@ class Trainer:
         for stage, steps in self.config.plan:
             if stage >= start_stage:
                 self._run_stage(stage, steps, start_step if stage == start_stage else 0)
-        self.accelerator.end_training()
         if self.accelerator.is_main_process:
             self._save(time.time() - started)
         self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
         return self.out
 
     def _pixels(self, image: Any) -> Tensor:
@@ -195,13 +195,13 @@ class Trainer:
 
         The text side rests in stage 2: a tower that only sees anatomy names forgets to tell them apart.
         """
-        images = self.config.train_vision
-        learning = {
-            1: ("vision_model.", "visual_projection.", "text_model.", "text_projection.", "logit_scale"),
-            2: ("fusion_model.", *(("vision_model.", "visual_projection.") if images else ())),
-        }
+        learning = ["vision_model.", "visual_projection.", "text_model.", "text_projection.", "logit_scale"]
+        if stage == 2:
+            learning = ["fusion_model."]
+            learning += ["vision_model."] if self.config.train_vision else []
+            learning += ["visual_projection."] if self.config.stage1_weight else []
         for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(name.startswith(learning[stage]))
+            parameter.requires_grad_(name.startswith(tuple(learning)))
 
     def _set_mode(self, stage: int) -> None:
         """Resting towers also keep their dropout and normalisation statistics still."""

@@ -59,9 +59,8 @@ def main() -> None:
     steps = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     tables = (out / "evaluation-open-i" / "tables.md").read_text(encoding="utf-8")
-    print(
-        f"# Open-i, {machine}\n\n{built}\n{steps}; {sum(seconds.values()) / 60:.0f} minutes\n\n{table}\n{tables}"
-    )  # noqa: T201
+    minutes = sum(seconds.values()) / 60
+    sys.stdout.write(f"# Open-i, {machine}\n\n{built}\n{steps}: {minutes:.0f} minutes\n\n{table}\n{tables}")
 
 
 if __name__ == "__main__":

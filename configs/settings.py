@@ -75,6 +75,10 @@ class TrainConfig:
                 raise ValueError(f"{name} is not set: name it in the YAML file or as --{name} DIR")
         if self.stage == "2" and not self.model:
             raise ValueError("stage 2 alone starts from a stage 1 model: set --model DIR, or --stage both")
+        if self.stage1_weight and not self.train_vision:
+            raise ValueError(
+                "stage1_weight only matters where the image tower learns: set train_vision, or 0"
+            )
         if self.method == "clip" and self.stage != "both":
             raise ValueError("method clip spends the steps of both stages on stage 1: leave stage at both")
 

@@ -1,9 +1,13 @@
 """Training: resume equals uninterrupted, the same command gives the same bytes, bad settings are refused."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoProcessor
 
@@ -100,6 +104,30 @@ def test_a_plain_clip_spends_all_steps_on_stage_1_without_fusion(config: list[st
     assert AutoModel.from_pretrained(folder).config.fusion_config is None
 
 
+def test_two_processes_learn_what_one_learns(config: list[str], tmp_path: Path) -> None:
+    settings = yaml.safe_load(Path(config[0]).read_text()) | {"augment": False}
+    settings["text"] |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    settings["vision"] |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    settings["fusion"] |= {"dropout": 0.0}
+    Path(config[0]).write_text(yaml.safe_dump(settings))
+    one = train(load_config([*config, "--output_dir", str(tmp_path / "one")]))
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+              "--main_process_port", "0",
+              "train_accelerate.py"]  # fmt: skip
+    command = [*launch, *config, "--output_dir", str(tmp_path / "two")]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # Losses, not weights: Adam turns the rounding noise of vanishing gradients into steps of full size.
+    losses = [
+        [entry["loss"] for entry in json.loads((folder / "training.json").read_text())["history"]]
+        for folder in (one, tmp_path / "two")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert len(set(losses[0])) > 6  # it did learn, so equal losses mean equal gradients
+
+
 def test_a_folder_of_other_settings_is_not_continued(config: list[str], uninterrupted: Path) -> None:
     with pytest.raises(ValueError, match="another seed"):
         train(load_config([*config, "--output_dir", str(uninterrupted), "--seed", "1"]))
@@ -111,6 +139,7 @@ def test_a_folder_of_other_settings_is_not_continued(config: list[str], uninterr
         (["--method", "simclr"], "radir, clip"),
         (["--stage", "3"], "1, 2, both"),
         (["--stage", "2"], "set --model DIR"),
+        (["--stage1_weight", "1", "--train_vision", "false"], "set train_vision"),
         (["--output_dir", ""], "output_dir is not set"),
         (["--learning_rte", "1"], "learning_rte"),
         (["--dataset", "/nowhere"], "/nowhere"),
