@@ -12,7 +12,7 @@ demo: $(VENV)/base.installed
 	$(BIN)/radir demo --out $(DEMO_OUT)
 
 test: lint
-	$(BIN)/python -m pytest -n 2 -m "not slow" --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" --durations=10
 
 lint: $(VENV)/dev.installed
 	$(BIN)/ruff check $(SOURCES)

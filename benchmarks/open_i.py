@@ -8,12 +8,12 @@ are not trained again; their training time is then the one that training.json ho
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from machine import machine
 
 from dataset_scripts.folder import BuiltDataset
 
@@ -57,10 +57,9 @@ def main() -> None:
     seconds["search"], _ = run(radir, "search", "--index", out / "index-open-i", "--image", image,
                                "--anatomy", "heart")  # fmt: skip
     steps = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     tables = (out / "evaluation-open-i" / "tables.md").read_text(encoding="utf-8")
     minutes = sum(seconds.values()) / 60
-    sys.stdout.write(f"# Open-i, {machine}\n\n{built}\n{steps}: {minutes:.0f} minutes\n\n{table}\n{tables}")
+    sys.stdout.write(f"# Open-i, {machine()}\n\n{built}\n{steps}: {minutes:.0f} minutes\n\n{table}\n{tables}")
 
 
 if __name__ == "__main__":
