@@ -8,6 +8,7 @@ are not trained again; their training time is then the one that training.json ho
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -30,7 +31,8 @@ def run(*command: object) -> tuple[float, str]:
 def train(dataset: Path, out: Path, method: str) -> float:
     """Train one method; returns the seconds of its training."""
     launch = Path(sys.executable).with_name("accelerate")
-    run(launch, "launch", "train_accelerate.py", CONFIG, "--dataset", dataset, "--output_dir", out,
+    threads = ("--num_cpu_threads_per_process", os.cpu_count())  # accelerate would use one core
+    run(launch, "launch", *threads, "train_accelerate.py", CONFIG, "--dataset", dataset, "--output_dir", out,
         "--method", method)  # fmt: skip
     return float(json.loads((out / "training.json").read_text(encoding="utf-8"))["seconds"])
 
