@@ -34,9 +34,11 @@ __all__ = [
 
 AutoConfig.register(RadIRConfig.model_type, RadIRConfig, exist_ok=True)
 AutoModel.register(RadIRConfig, RadIRModel, exist_ok=True)
-# One implementation, in torch alone; transformers asks for it under the name of a back end.
+# One implementation, in torch alone; transformers asks for it under the names of its back ends.
 AutoImageProcessor.register(
-    RadIRConfig, image_processor_classes={"pil": RadIRCXRImageProcessor}, exist_ok=True
+    RadIRConfig,
+    image_processor_classes=dict.fromkeys(("pil", "torchvision"), RadIRCXRImageProcessor),
+    exist_ok=True,
 )
 AutoProcessor.register(RadIRConfig, RadIRProcessor, exist_ok=True)
 

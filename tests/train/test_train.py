@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel, AutoProcessor, BertConfig, BertModel, ViTConfig, ViTModel
 
 import train_accelerate
 from configs.settings import load_config
+from modeling_radir.tokenization_radir import learn_tokenizer
 from tests.made_up import TINY_TRAINING, built_open_i
 from train_accelerate import Trainer, train
 
@@ -95,6 +96,22 @@ def test_stage_1_leaves_the_fusion_alone_and_stage_2_the_frozen_towers(
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed
     assert all(name.startswith("fusion_model.") for name in changed)
+
+
+def test_pretrained_towers_start_the_model(config: list[str], tmp_path: Path) -> None:
+    settings = yaml.safe_load(Path(config[0]).read_text())
+    settings["vision"].pop("model_type"), settings["text"].pop("model_type")
+    tokenizer = learn_tokenizer(["left pleura heart lungs are clear"], 100, 48)
+    vision, text = ViTModel(ViTConfig(**settings["vision"])), BertModel(BertConfig(**settings["text"]))
+    for part, folder in ((vision, "vision"), (text, "text"), (tokenizer, "text")):
+        part.save_pretrained(tmp_path / folder)
+    towers = {name: {"pretrained": str(tmp_path / name)} for name in ("vision", "text")}
+    Path(config[0]).write_text(yaml.safe_dump(settings | towers | {"tokenizer": str(tmp_path / "text")}))
+    model = Trainer(load_config([*config, "--output_dir", str(tmp_path / "out")])).model
+    for own, given in ((model.vision_model.tower, vision), (model.text_model.tower, text)):
+        state = own.state_dict()
+        assert state
+        assert all(value.equal(given.state_dict()[name]) for name, value in state.items())
 
 
 def test_a_plain_clip_spends_all_steps_on_stage_1_without_fusion(config: list[str], tmp_path: Path) -> None:
