@@ -136,7 +136,10 @@ def _in_order(
     sentences: list[tuple[tuple[str, ...], str]], rng: np.random.Generator
 ) -> list[tuple[tuple[str, ...], str]]:
     """Sentences in a reader's own order: groups of organs shuffled, related sentences kept together."""
-    places = {group: float(rng.random()) for group in {spec.group for spec in ANATOMIES.values()}}
+    groups = dict.fromkeys(
+        spec.group for spec in ANATOMIES.values()
+    )  # not a set: its order changes by process
+    places = {group: float(rng.random()) for group in groups}
     keys = [places[ANATOMIES[names[0]].group] + 0.01 * float(rng.random()) for names, _ in sentences]
     return [sentences[k] for k in np.argsort(keys, kind="stable")]
 

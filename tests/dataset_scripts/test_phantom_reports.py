@@ -1,6 +1,9 @@
 """Phantom reports: they say what the state holds, in many wordings, and leave out little."""
 
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -84,3 +87,18 @@ def test_every_finding_of_the_catalog_has_several_wordings() -> None:
             templates = entry.get("by_degree", {"": entry}).values()
             for text in (text for part in templates for text in (*part["findings"], *part.get("hedged", ()))):
                 assert any(word.lower() in text.lower() for word in entry["words"]), text
+
+
+def test_reports_do_not_depend_on_the_process() -> None:
+    code = "from dataset_scripts.phantom_cxr import make_study; print(make_study(3, 0, 64).findings)"
+    reports = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(reports) == 1
