@@ -76,7 +76,6 @@ class MentionFinder:
             form: tuple(owners.items()) for form, owners in forms.items()
         }
         self._root = _trie(self._forms)
-        self._longest = max(map(len, self._forms), default=1)
         self._lineage = [
             frozenset(ontology.names.index(a) for a in (anatomy.name, *ontology.ancestors(anatomy.name)))
             for anatomy in ontology
