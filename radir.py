@@ -1,6 +1,7 @@
 """The front door: the `radir` command. Each subcommand hands over to one module and prints its answer."""
 
 import dataclasses
+import inspect
 import json
 import logging
 import sys
@@ -9,11 +10,15 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from dataset_scripts.phantom_source import PhantomCXRSource
+from dataset_scripts.records import Source
+from dataset_scripts.sources import SOURCES
 
 app = typer.Typer(
     help="Radiology image retrieval by anatomy: build, evaluate, index, search.",
@@ -26,63 +31,76 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for 
 Out = Annotated[Path, typer.Option(help="The folder to write.")]
 
 
-class Builder(StrEnum):
-    """The datasets that `radir build` makes."""
-
-    PHANTOM_CXR = "phantom-cxr"
-    OPEN_I = "open-i"
-
-
 class ScorerName(StrEnum):
     """What finds the entities behind the relevance."""
 
     LEXICAL = "lexical"
 
 
-@app.command()
-def build(
-    name: Annotated[Builder, typer.Argument(help="Which dataset.")],
-    out: Out,
-    source: Annotated[Path | None, typer.Option(help="open-i: the folder with the CSV files.")] = None,
-    scorer: Annotated[ScorerName, typer.Option(help="What finds the entities.")] = ScorerName.LEXICAL,
-    views: Annotated[str | None, typer.Option(help="open-i: frontal (default), lateral or all.")] = None,
-    count: Annotated[int | None, typer.Option(help="phantom-cxr: number of studies (default 2000).")] = None,
-    size: Annotated[int | None, typer.Option(help="phantom-cxr: pixels a side (default 256).")] = None,
-    seed: Annotated[int, typer.Option(help="Of the phantoms and of the split by patient.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Build a dataset folder: mining, entities, relevance, Parquet."""
+build = typer.Typer(no_args_is_help=True)
+app.add_typer(build, name="build", help="Build a dataset folder: mining, entities, relevance, Parquet.")
+
+
+def _build(source: Source, out: Path, scorer: ScorerName, processes: int | None, as_json: bool) -> None:
     from dataset_scripts.build import build_dataset
     from dataset_scripts.entities import LexicalScorer
 
     assert scorer is ScorerName.LEXICAL
-    options = {"source": source, "views": views, "count": count, "size": size, "seed": seed}
-    summary = build_dataset(_source(name, options), out, LexicalScorer(), progress=not as_json)
+    facts = build_dataset(source, out, LexicalScorer(), processes=processes, progress=not as_json)
     if as_json:
-        _print_json(dataclasses.asdict(summary))
+        _print_json({"folder": str(out), **dataclasses.asdict(facts)})
         return
-    images = ", ".join(f"{count:,} {split}" for split, count in summary.images.items())
-    typer.echo(
-        f"{summary.folder}: {images}; {summary.findings:,} findings over {summary.anatomies} anatomies"
-    )
-    for reason, skipped in summary.skipped.items():
+    images = ", ".join(f"{count:,} {split}" for split, count in facts.images.items())
+    findings = sum(facts.findings.values())
+    typer.echo(f"{out}: {images}; {findings:,} findings over {len(facts.findings)} anatomies")
+    for reason, skipped in facts.skipped.items():
         typer.echo(f"  left out {skipped:,}: {reason}")
 
 
-def _source(name: Builder, options: dict[str, Any]) -> Any:
-    """The builder's source; an option that it does not have is the user's mistake."""
-    from dataset_scripts.open_i import OpenISource
-    from dataset_scripts.phantom_source import PhantomCXRSource
+def _add_build_command(kind: type[Source]) -> None:
+    """Add `radir build NAME`; its options are the fields that the source declares."""
+    shared = list(inspect.signature(_build).parameters)[1:]
 
-    kind: Any = {Builder.PHANTOM_CXR: PhantomCXRSource, Builder.OPEN_I: OpenISource}[name]
-    given = {option: value for option, value in options.items() if value is not None}
-    known = {item.name for item in dataclasses.fields(kind)}
-    for option in given:
-        if option not in known:
-            raise ValueError(f"{name.value} has no option --{option}; it has {', '.join(sorted(known))}")
-    if "source" in known and "source" not in given:
-        raise ValueError(f"{name.value} is built from a local copy: give its folder as --source DIR")
-    return kind(**given)
+    def command(**given: Any) -> None:
+        settings = {name: given.pop(name) for name in shared}
+        _build(kind(**given), **settings)
+
+    hints = get_type_hints(kind)
+    parameters: dict[str, tuple[Any, Any]] = {
+        item.name: (
+            Annotated[hints[item.name], typer.Option(help=_sentence(item.metadata["help"]))],
+            inspect.Parameter.empty if item.default is dataclasses.MISSING else item.default,
+        )
+        for item in dataclasses.fields(kind)  # type: ignore[arg-type]
+    }
+    parameters |= {
+        "out": (Out, inspect.Parameter.empty),
+        "scorer": (
+            Annotated[ScorerName, typer.Option(help="What finds the entities.")],
+            ScorerName.LEXICAL,
+        ),
+        "processes": (
+            Annotated[int | None, typer.Option(help="Worker processes; all cores by default.")],
+            None,
+        ),
+        "as_json": (AsJson, False),
+    }
+    command.__annotations__ = {name: annotation for name, (annotation, _) in parameters.items()}
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for name, (annotation, default) in parameters.items()
+        ]
+    )
+    build.command(kind.name, help=(kind.__doc__ or "").partition("\n\n")[0])(command)
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
+
+
+for _kind in SOURCES.values():
+    _add_build_command(_kind)
 
 
 @app.command()
@@ -231,7 +249,8 @@ def demo(
     settings = str(config or files("configs") / "demo.yaml")
     data, models = out / "phantom-cxr", [out / "radir-cxr-phantom", out / "clip-cxr-phantom"]
     clock = _Clock()
-    build(Builder.PHANTOM_CXR, data, count=count, seed=seed)
+    source = PhantomCXRSource(count=count, seed=seed)
+    _build(source, data, ScorerName.LEXICAL, processes=None, as_json=False)
     clock.lap("build")
     for method, folder in zip(("radir", "clip"), models, strict=True):
         arguments = ["--dataset", data, "--output_dir", folder, "--method", method, "--seed", seed]
@@ -270,6 +289,65 @@ class _Clock:
 
     def summary(self) -> str:
         return "time: " + ", ".join(self._laps)
+
+
+@app.command()
+def discover(
+    radgraph: Annotated[
+        list[Path] | None, typer.Option(help="RadGraph's JSON: files or folders; may be repeated.")
+    ] = None,
+    reports: Annotated[
+        Path | None, typer.Option(help="Reports to run the radgraph package on (extra radgraph).")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("terms.csv"),
+    min_count: Annotated[int, typer.Option(help="Leave out rarer terms.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """List the anatomy terms of a corpus by frequency, and which of them the ontology covers."""
+    from dataset_scripts import discovery
+
+    if bool(radgraph) == (reports is not None):
+        raise ValueError("give either --radgraph FILE_OR_DIR (RadGraph's JSON) or --reports FILE")
+    if reports is not None:
+        documents = discovery.annotate(discovery.read_reports(reports), progress=not as_json)
+        found = discovery.survey(documents, min_count=min_count)
+    else:
+        found = discovery.discover(radgraph or [], min_count=min_count, progress=not as_json)
+    discovery.write_terms(found.terms, out)
+    if as_json:
+        _print_json(dataclasses.asdict(found))
+        return
+    typer.echo(
+        f"{found.documents:,} reports, {found.mentions:,} mentions of anatomy, {found.covered_share:.1%} covered; "
+        f"{out}: {len(found.terms):,} terms"
+    )
+
+
+@app.command()
+def push(
+    dataset: Annotated[Path, typer.Option(help="A built dataset's folder.")],
+    repo: Annotated[str, typer.Option(help="The repository on the Hub: user/name.")],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
+    i_may_share: Annotated[
+        bool, typer.Option("--i-may-share", help="You may hand on restricted content to who can read there.")
+    ] = False,
+    identifiers_only: Annotated[
+        bool, typer.Option("--identifiers-only", help="Identifiers and relevances, no text, no images.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a built dataset to the Hub; what may not be shared is refused."""
+    from dataset_scripts.publish import push_dataset
+
+    url = push_dataset(
+        dataset,
+        repo,
+        private=private,
+        i_may_share=i_may_share,
+        identifiers_only=identifiers_only,
+        progress=not as_json,
+    )
+    _print_json({"url": url}) if as_json else typer.echo(url)
 
 
 def _print_json(value: Any) -> None:

@@ -30,13 +30,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         if not temporary.exists():
             raise ValueError(f"Nothing was written for {path}: write to the path that atomic_path yields")
-        _replace(temporary, path)
+        replace(temporary, path)
     finally:
         _remove(temporary)
 
 
-def _replace(source: Path, target: Path) -> None:
-    """Rename ``source`` onto ``target``; a folder in the way comes back if the rename fails."""
+def replace(source: Path, target: Path) -> None:
+    """Rename ``source`` onto ``target``; a folder in the way comes back if the rename fails.
+
+    Args:
+        source: a file or folder, complete.
+        target: its name to be, on the same file system; what is there is deleted at the end.
+    """
     if not target.is_dir() or target.is_symlink():
         os.replace(source, target)
         return

@@ -1,22 +1,27 @@
-"""From a source's records to a built dataset: mining, entities, relevance, Parquet and a card."""
+"""From a source to a built dataset: blocks, tables, entities, relevance, card.
 
-import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+Each step leaves files in the working folder `.NAME.building`, beside the dataset's own; the same command goes
+on where an interrupted one stopped. The dataset appears under its name when all is there.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import datasets
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm.auto import tqdm
 
-from dataset_scripts.atomic import atomic_path
+from dataset_scripts.atomic import atomic_path, replace
+from dataset_scripts.blocks import BLOCKS, BlockStore, Study
 from dataset_scripts.card import write_card
-from dataset_scripts.entities import LexicalScorer
-from dataset_scripts.findings import FindingsMiner
+from dataset_scripts.facts import BuildFacts
 from dataset_scripts.folder import (
     ANATOMIES,
     ENTITIES,
@@ -24,206 +29,202 @@ from dataset_scripts.folder import (
     LABELS,
     RELEVANCE,
     SKIPPED,
-    STUDIES,
     table_path,
 )
 from dataset_scripts.ontology import Ontology, default_ontology
-from dataset_scripts.records import SPLITS, ImageRecord, SkipList, Skipped
+from dataset_scripts.records import SPLITS, Source, skip_counts
 from dataset_scripts.relevance import RelevanceEngine
-from dataset_scripts.store import EntityStore
+from dataset_scripts.relevance_tables import RELEVANCE_PARTS, WHOLE_REPORT, write_relevance
+from dataset_scripts.store import EntityStore, Scorer
+from dataset_scripts.table_writer import TableWriter
 
-logger = logging.getLogger(__name__)
+_PLAN = "plan.json"  # what the working folder is being built from
 
-WHOLE_REPORT = ""  # the `anatomy` of a study's entire findings text
-TRAIN_CANDIDATES = 50  # stored per training query; any other relevance follows from entities/
-_ROW_GROUP = 128  # images; bounds the memory of the writer and of streaming readers
-
-STUDY_FEATURES = datasets.Features(
-    {
-        "study_id": datasets.Value("string"),
-        "subject_id": datasets.Value("string"),
-        "image_id": datasets.Value("string"),
-        "image": datasets.Image(),
-        "view": datasets.Value("string"),
-        "report": datasets.Value("string"),
-        "findings": datasets.Value("string"),
-        "impression": datasets.Value("string"),
-    }
+_FINDINGS_SCHEMA = pa.schema({"study_id": pa.string(), "anatomy": pa.string(), "text": pa.string()})
+_LABELS_SCHEMA = pa.schema(
+    {"study_id": pa.string(), "label": pa.string(), "value": pa.int8(), "anatomy": pa.string()}
 )
 
 
-class Source(Protocol):
-    """What a builder offers: a name, a licence, its records, and where each gold label shows."""
+@dataclass(frozen=True)
+class Mined:
+    """A source read and mined: its tables but `relevance` lie in the folder.
 
-    name: str
-    licence: str
-    label_anatomies: dict[str, str]
+    Attributes:
+        blocks: the texts.
+        counts: images, studies, subjects -> split -> number.
+        members: split -> anatomy -> studies with findings there, the whole report first.
+        changed: whether the folder held something else before.
+    """
 
-    def records(self) -> Iterable[ImageRecord | Skipped]:
-        """One item an image, in a fixed order."""
-
-
-@dataclass
-class BuildSummary:
-    """What a build wrote and what it left out."""
-
-    folder: Path
-    images: dict[str, int] = field(default_factory=dict)
-    findings: int = 0
-    anatomies: int = 0
-    unique_entities: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
+    blocks: BlockStore
+    counts: dict[str, dict[str, int]]
+    members: dict[str, dict[str, list[str]]]
+    changed: bool
 
 
-@dataclass
-class _Studies:
-    """The text of each study, in order of first appearance; images are already on the disk."""
+def mine_dataset(
+    source: Source, folder: Path, ontology: Ontology, processes: int | None = None, progress: bool = True
+) -> Mined:
+    """Read and mine a source into a folder: `studies`, `findings`, `labels`, `anatomies`; resumes.
 
-    text: dict[str, str] = field(default_factory=dict)
-    split: dict[str, str] = field(default_factory=dict)
-    labels: dict[str, dict[str, int]] = field(default_factory=dict)
+    Args:
+        source, ontology, processes, progress: as of `build_dataset`.
+        folder: holds nothing, or what an interrupted call for the same source left.
 
-    def of(self, split: str) -> list[str]:
-        return [study for study, its_split in self.split.items() if its_split == split]
+    Raises:
+        ValueError: as `build_dataset`.
+    """
+    blocks = BlockStore(folder, source, ontology)
+    changed = blocks.write(processes, progress)
+    counts = _check(blocks, source.name)
+    members = _write_texts(folder, blocks)
+    _write_labels(folder, blocks, source.label_anatomies)
+    _write_anatomies(folder, ontology)
+    return Mined(blocks, counts, members, changed)
 
 
 def build_dataset(
-    source: Source, out: Path, scorer: LexicalScorer, ontology: Ontology | None = None, progress: bool = True
-) -> BuildSummary:
+    source: Source,
+    out: Path,
+    scorer: Scorer,
+    ontology: Ontology | None = None,
+    processes: int | None = None,
+    progress: bool = True,
+) -> BuildFacts:
     """Build a dataset folder from a source; the folder appears whole or not at all.
 
     Args:
-        source: the records.
+        source: the data.
         out: the folder to write; an earlier build there is replaced.
         scorer: extracts and embeds the entities behind every relevance.
         ontology: the anatomies to mine; the package's own by default.
+        processes: worker processes; as many as there are cores by default. The bytes do not depend on it.
         progress: show progress bars.
 
+    Returns:
+        What was built and what was left out; the same facts stand in the folder's build.json.
+
     Raises:
-        ValueError: if `out` is something else than an earlier build, or no record is left.
+        ValueError: if `out` is something else than an earlier build, no record is left, two images share an
+            id, or a patient or a study is in two splits.
     """
     if out.exists() and not (out.is_dir() and ((out / ENTITIES).is_dir() or not any(out.iterdir()))):
         raise ValueError(f"{out} exists and is not a built dataset; give another --out or remove it")
     ontology = ontology or default_ontology()
-    skips = SkipList()
-    with atomic_path(out) as folder:
-        folder.mkdir(parents=True)
-        studies = _write_studies(folder, skips.keep(source.records()), progress)
-        if not studies.text:
-            raise ValueError(f"{source.name}: no usable record; all were skipped because: {skips.counts()}")
-        findings = _mine(studies, FindingsMiner(ontology), progress)
-        _write_findings(folder, findings, studies)
-        _write_table(table_path(folder, ANATOMIES), _anatomy_rows(ontology))
-        _write_labels(folder, studies, source.label_anatomies)
-        store = EntityStore.build(_texts(studies, findings), scorer)
-        store.save(folder / ENTITIES)
-        for split in SPLITS:
-            _write_relevance(folder, split, studies.of(split), findings, RelevanceEngine(store), progress)
-        pd.DataFrame([vars(item) for item in skips.items], columns=["record_id", "reason"]).to_csv(
-            folder / SKIPPED, index=False
-        )
-        summary = BuildSummary(
-            folder=out,
-            images={split: _rows(folder, split) for split in SPLITS if _rows(folder, split)},
-            findings=sum(map(len, findings.values())),
-            anatomies=len({anatomy for texts in findings.values() for anatomy in texts}),
-            unique_entities=len(store.entity_texts),
-            skipped=skips.counts(),
-        )
-        write_card(folder, source.name, source.licence, summary, scorer)
-    return summary
+    built_from = _built_from(source, scorer, ontology)
+    folder = _working_folder(out, source, built_from)
+    mined = mine_dataset(source, folder, ontology, processes, progress)
+    if mined.changed:
+        for later in (ENTITIES, RELEVANCE, RELEVANCE_PARTS):
+            shutil.rmtree(folder / later, ignore_errors=True)
+    engine = RelevanceEngine(_entities(folder, mined.blocks, scorer))
+    write_relevance(folder, engine, mined.members, progress)
+    facts = BuildFacts(
+        **built_from,
+        licence=source.licence,
+        homepage=source.homepage,
+        sharing=source.sharing,
+        images=mined.counts["images"],
+        studies=mined.counts["studies"],
+        subjects=mined.counts["subjects"],
+        findings=_per_anatomy(mined.members),
+        unique_entities=len(engine.store.entity_texts),
+        skipped=_write_skipped(folder, mined.blocks),
+    )
+    facts.write(folder)
+    write_card(folder, facts, ontology)
+    shutil.rmtree(folder / BLOCKS)
+    (folder / _PLAN).unlink()
+    replace(folder, out)
+    return facts
 
 
-def _rows(folder: Path, split: str) -> int:
-    path = table_path(folder, STUDIES, split)
-    return pq.read_metadata(path).num_rows if path.is_file() else 0
-
-
-class _SplitWriters:
-    """One Parquet file a split, written in row groups as the records come."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._pending: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-        self._writers: dict[str, pq.ParquetWriter] = {}
-
-    def add(self, record: ImageRecord) -> None:
-        image = (
-            {"bytes": record.image, "path": record.image_id}
-            if isinstance(record.image, bytes)
-            else {"bytes": None, "path": record.image}
-        )
-        row = {name: image if name == "image" else getattr(record, name) for name in STUDY_FEATURES}
-        self._pending[record.split].append(row)
-        if len(self._pending[record.split]) == _ROW_GROUP:
-            self._flush(record.split)
-
-    def _flush(self, split: str) -> None:
-        if not self._pending[split]:
-            return
-        if split not in self._writers:
-            path = table_path(self._folder, STUDIES, split)
-            path.parent.mkdir(exist_ok=True)
-            self._writers[split] = pq.ParquetWriter(path, STUDY_FEATURES.arrow_schema)
-        self._writers[split].write_table(
-            pa.Table.from_pylist(self._pending[split], schema=STUDY_FEATURES.arrow_schema)
-        )
-        self._pending[split].clear()
-
-    def close(self) -> None:
-        for split in SPLITS:
-            self._flush(split)
-        for writer in self._writers.values():
-            writer.close()
-
-
-def _write_studies(folder: Path, records: Iterable[ImageRecord], progress: bool) -> _Studies:
-    """Stream the images to Parquet and keep the text; a second image adds no second text."""
-    studies, writers, seen = _Studies(), _SplitWriters(folder), set()
-    for record in tqdm(records, desc="studies", unit="image", disable=not progress):
-        if record.image_id in seen:
-            raise ValueError(f"image_id {record.image_id!r} occurs twice; each image needs its own")
-        seen.add(record.image_id)
-        writers.add(record)
-        studies.text.setdefault(record.study_id, record.findings)
-        studies.split.setdefault(record.study_id, record.split)
-        studies.labels.setdefault(record.study_id, record.labels)
-    writers.close()
-    return studies
-
-
-def _mine(studies: _Studies, miner: FindingsMiner, progress: bool) -> dict[str, dict[str, str]]:
+def _built_from(source: Source, scorer: Scorer, ontology: Ontology) -> dict[str, Any]:
+    """What decides a build's content and is published with it: no path of this machine."""
+    values = {item.name: getattr(source, item.name) for item in dataclasses.fields(source)}  # type: ignore[arg-type]
     return {
-        study: miner.mine(text)
-        for study, text in tqdm(studies.text.items(), desc="findings", unit="report", disable=not progress)
+        "name": source.name,
+        "version": version("radir"),
+        "options": {name: value for name, value in values.items() if not isinstance(value, Path)},
+        "scorer": {"name": scorer.name, "parameters": scorer.parameters},
+        "ontology": hashlib.sha256(repr(list(ontology)).encode()).hexdigest(),
     }
 
 
-def _texts(studies: _Studies, findings: dict[str, dict[str, str]]) -> Iterator[tuple[str, str, str]]:
-    for study, text in studies.text.items():
-        yield study, WHOLE_REPORT, text
-        for anatomy, sentences in findings[study].items():
-            yield study, anatomy, sentences
+def _working_folder(out: Path, source: Source, built_from: dict[str, Any]) -> Path:
+    """The folder of an interrupted build of the same things, or a new one."""
+    folder = out.absolute().with_name(f".{out.name}.building")
+    text = json.dumps({"source": repr(source), **built_from}, indent=1, sort_keys=True, default=str)
+    if not (folder / _PLAN).is_file() or (folder / _PLAN).read_text(encoding="utf-8") != text:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        with atomic_path(folder / _PLAN) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return folder
 
 
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows), path)
+def _check(blocks: BlockStore, name: str) -> dict[str, dict[str, int]]:
+    """Count images, studies and subjects of each split; a patient in two splits ends the build."""
+    split_of: dict[str, dict[str, str]] = {"study": {}, "patient": {}}
+    images: set[str] = set()
+    counts = {what: dict.fromkeys(SPLITS, 0) for what in ("images", "studies", "subjects")}
+    for study in blocks.studies():
+        for image in study.images:
+            if image in images:
+                raise ValueError(f"image_id {image!r} occurs twice; each image needs its own")
+            images.add(image)
+        counts["images"][study.split] += len(study.images)
+        for what, key, counted in (
+            ("study", study.study_id, "studies"),
+            ("patient", study.subject_id, "subjects"),
+        ):
+            counts[counted][study.split] += key not in split_of[what]
+            split = split_of[what].setdefault(key, study.split)
+            if split != study.split:
+                raise ValueError(
+                    f"{name}: {what} {key} is in the splits {split} and {study.split}; what is trained on "
+                    "would be tested on: correct the split of the source"
+                )
+    if not images:
+        reasons = skip_counts(blocks.skipped())
+        raise ValueError(f"{name}: no usable record; all were skipped because: {reasons}")
+    return {what: {split: n for split, n in of.items() if n} for what, of in counts.items()}
 
 
-def _write_findings(folder: Path, findings: dict[str, dict[str, str]], studies: _Studies) -> None:
-    for split in SPLITS:
-        rows = [
-            {"study_id": study, "anatomy": anatomy, "text": text}
-            for study in studies.of(split)
-            for anatomy, text in findings[study].items()
-        ]
-        if rows:
-            _write_table(table_path(folder, FINDINGS, split), rows)
+def _write_texts(folder: Path, blocks: BlockStore) -> dict[str, dict[str, list[str]]]:
+    """Write `findings`; return split -> anatomy -> studies, the whole report first."""
+    members: dict[str, dict[str, list[str]]] = {split: {} for split in SPLITS}
+    tables = {split: TableWriter(table_path(folder, FINDINGS, split), _FINDINGS_SCHEMA) for split in SPLITS}
+    for study in blocks.studies():
+        of_split = members[study.split]
+        of_split.setdefault(WHOLE_REPORT, []).append(study.study_id)
+        for anatomy, text in study.regional.items():
+            of_split.setdefault(anatomy, []).append(study.study_id)
+            tables[study.split].add({"study_id": study.study_id, "anatomy": anatomy, "text": text})
+    for table in tables.values():
+        table.close()
+    return {split: dict(sorted(of.items())) for split, of in members.items() if of}
 
 
-def _anatomy_rows(ontology: Ontology) -> list[dict[str, Any]]:
-    return [
+def _per_anatomy(members: dict[str, dict[str, list[str]]]) -> dict[str, int]:
+    """Number of studies with findings for each anatomy, over all splits."""
+    mined = sorted({anatomy for of in members.values() for anatomy in of} - {WHOLE_REPORT})
+    return {name: sum(len(of.get(name, ())) for of in members.values()) for name in mined}
+
+
+def _write_labels(folder: Path, blocks: BlockStore, anatomies: dict[str, str]) -> None:
+    table = TableWriter(table_path(folder, LABELS), _LABELS_SCHEMA)
+    for study in blocks.studies():
+        for label, value in study.labels.items():
+            row = {"study_id": study.study_id, "label": label, "value": value}
+            table.add(row | {"anatomy": anatomies.get(label)})
+    table.close()
+
+
+def _write_anatomies(folder: Path, ontology: Ontology) -> None:
+    rows = [
         {
             "name": anatomy.name,
             "parent": list(anatomy.parents),
@@ -232,65 +233,27 @@ def _anatomy_rows(ontology: Ontology) -> list[dict[str, Any]]:
         }
         for anatomy in ontology
     ]
-
-
-def _write_labels(folder: Path, studies: _Studies, anatomies: dict[str, str]) -> None:
-    rows = [
-        {"study_id": study, "label": label, "value": value, "anatomy": anatomies.get(label)}
-        for study, labels in studies.labels.items()
-        for label, value in labels.items()
-    ]
-    if rows:
-        _write_table(table_path(folder, LABELS), rows)
-
-
-def _write_relevance(
-    folder: Path,
-    split: str,
-    studies: list[str],
-    findings: dict[str, dict[str, str]],
-    engine: RelevanceEngine,
-    progress: bool,
-) -> None:
-    """Each query's candidates in descending relevance: all of them, or the first ones for training."""
-    if not studies:
-        return
-    path = table_path(folder, RELEVANCE, split)
+    path = table_path(folder, ANATOMIES)
     path.parent.mkdir(exist_ok=True)
-    anatomies = [WHOLE_REPORT, *sorted({anatomy for study in studies for anatomy in findings[study]})]
-    with pq.ParquetWriter(path, _RELEVANCE_SCHEMA) as writer:
-        for anatomy in tqdm(anatomies, desc=f"relevance {split}", unit="anatomy", disable=not progress):
-            members = [study for study in studies if not anatomy or anatomy in findings[study]]
-            if len(members) > 1:
-                limit = TRAIN_CANDIDATES if split == "train" else len(members)
-                writer.write_table(_relevance_table(anatomy, members, engine, limit))
+    pq.write_table(pa.Table.from_pylist(rows), path)
 
 
-_RELEVANCE_SCHEMA = pa.schema(
-    {
-        "query_id": pa.string(),
-        "anatomy": pa.string(),
-        "candidate_ids": pa.list_(pa.string()),
-        "relevance": pa.list_(pa.float32()),
-    }
-)
+def _write_skipped(folder: Path, blocks: BlockStore) -> dict[str, int]:
+    """List what was left out; return the number for each reason."""
+    skipped = list(blocks.skipped())
+    rows = [dataclasses.astuple(item) for item in skipped]
+    pd.DataFrame(rows, columns=["record_id", "reason"]).to_csv(folder / SKIPPED, index=False)
+    return skip_counts(skipped)
 
 
-def _relevance_table(anatomy: str, members: list[str], engine: RelevanceEngine, limit: int) -> pa.Table:
-    rows = engine.store.rows(members, anatomy)
-    count = len(members)
-    positions, values = engine.top_k(rows, rows, min(limit + 1, count))  # one more: the query itself
-    others = positions != np.arange(count)[:, None]
-    others[others.all(axis=1), -1] = False  # the query stands behind its equals: drop the last one instead
-    per_query = positions.shape[1] - 1
-    offsets = pa.array(np.arange(count + 1, dtype=np.int32) * per_query)
-    ids = pa.array(members).take(pa.array(positions[others]))
-    return pa.table(
-        [
-            pa.array(members),
-            pa.array([anatomy] * count),
-            pa.ListArray.from_arrays(offsets, ids),
-            pa.ListArray.from_arrays(offsets, pa.array(values[others])),
-        ],
-        schema=_RELEVANCE_SCHEMA,
-    )
+def _entities(folder: Path, blocks: BlockStore, scorer: Scorer) -> EntityStore:
+    if not (folder / ENTITIES).is_dir():
+        EntityStore.build(_texts(blocks.studies()), scorer).save(folder / ENTITIES)
+    return EntityStore.load(folder / ENTITIES, scorer)
+
+
+def _texts(studies: Iterator[Study]) -> Iterator[tuple[str, str, str]]:
+    for study in studies:
+        yield study.study_id, WHOLE_REPORT, study.findings
+        for anatomy, text in study.regional.items():
+            yield study.study_id, anatomy, text

@@ -2,35 +2,58 @@
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-from dataset_scripts.entities import LexicalScorer
-from dataset_scripts.folder import ANATOMIES, CARD, FINDINGS, LABELS, RELEVANCE, STUDIES, table_path
-from dataset_scripts.records import SPLITS
-
-if TYPE_CHECKING:
-    from dataset_scripts.build import BuildSummary
-
-
-def write_card(folder: Path, name: str, licence: str, summary: "BuildSummary", scorer: LexicalScorer) -> None:
-    """Write README.md into a folder whose tables are complete."""
-    header = {
-        "pretty_name": name,
-        "license": licence if licence in _HUB_LICENCES else "other",
-        "task_categories": ["image-feature-extraction"],
-        "tags": ["radiology", "image-retrieval", "radir"],
-        "configs": [_config(folder, config) for config in _CONFIGS if (folder / config).is_dir()],
-    }
-    (folder / CARD).write_text(
-        f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n{_body(name, licence, summary, scorer)}",
-        encoding="utf-8",
-    )
-
+from dataset_scripts.facts import BuildFacts
+from dataset_scripts.folder import (
+    ANATOMIES,
+    CARD,
+    FINDINGS,
+    LABELS,
+    RELEVANCE,
+    STUDIES,
+    studies_shards,
+    table_path,
+)
+from dataset_scripts.ontology import Ontology
+from dataset_scripts.records import SPLITS, Sharing
 
 _CONFIGS = (STUDIES, FINDINGS, ANATOMIES, RELEVANCE, LABELS)
-_HUB_LICENCES = ("apache-2.0", "cc-by-nc-nd-4.0")
+_HUB_LICENCES = ("apache-2.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-4.0")
+_SHARING = {
+    Sharing.OPEN: "Free to share under its licence.",
+    Sharing.RESTRICTED: "The licence of the source does not let you hand it on: keep it where it is.",
+    Sharing.CREDENTIALED: (
+        "**Credentialed.** Everything in this folder derives from data that only people with signed access "
+        "may hold: reports, images and whatever quotes them stay where they are."
+    ),
+}
+
+
+def write_card(folder: Path, facts: BuildFacts, ontology: Ontology) -> None:
+    """Write README.md into a folder whose tables are complete."""
+    text = f"---\n{header(folder, facts)}---\n\n{_body(facts, ontology)}"
+    (folder / CARD).write_text(text, encoding="utf-8")
+
+
+def header(folder: Path, facts: BuildFacts) -> str:
+    """The card's YAML for the tables that a folder has.
+
+    `credentialed` and `sharing` are RadIR's own fields; the Hub keeps them.
+    """
+    fields = {
+        "pretty_name": facts.name,
+        "license": facts.licence if facts.licence in _HUB_LICENCES else "other",
+        **({} if facts.licence in _HUB_LICENCES else {"license_name": facts.licence}),
+        "task_categories": ["image-feature-extraction"],
+        "tags": ["radiology", "image-retrieval", "radir"],
+        "credentialed": facts.sharing == Sharing.CREDENTIALED,
+        "sharing": facts.sharing.value,
+        "configs": [_config(folder, config) for config in _CONFIGS if (folder / config).is_dir()],
+    }
+    return yaml.safe_dump(fields, sort_keys=False)
 
 
 def _config(folder: Path, config: str) -> dict[str, Any]:
@@ -39,40 +62,69 @@ def _config(folder: Path, config: str) -> dict[str, Any]:
     `datasets` keys its cache by the folder's base name and this YAML alone, so the content's digest
     stands in the description: a rewritten folder is then never answered from an older one's cache.
     """
-    files = {split: table_path(folder, config, split) for split in SPLITS}
-    present = {split: path for split, path in files.items() if path.is_file()}
+    files = {split: _files(folder, config, split) for split in SPLITS}
     digest = hashlib.sha256()
-    for path in present.values():
-        digest.update(path.read_bytes())
+    for paths in files.values():
+        for path in paths:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    sharded = f"{STUDIES}/{{}}-*.parquet" if config == STUDIES else f"{config}/{{}}.parquet"
     return {
         "config_name": config,
         "description": f"sha256 {digest.hexdigest()}",
         **({"default": True} if config == STUDIES else {}),
-        "data_files": [
-            {"split": split, "path": str(path.relative_to(folder))} for split, path in present.items()
-        ],
+        "data_files": [{"split": split, "path": sharded.format(split)} for split in SPLITS if files[split]],
     }
 
 
-def _body(name: str, licence: str, summary: "BuildSummary", scorer: LexicalScorer) -> str:
-    images = "\n".join(f"| {split} | {count:,} |" for split, count in summary.images.items())
-    skipped = "\n".join(f"| {reason} | {count:,} |" for reason, count in summary.skipped.items())
-    return f"""# {name}, for retrieval by anatomy
+def _files(folder: Path, config: str, split: str) -> list[Path]:
+    if config == STUDIES:
+        return studies_shards(folder, split)
+    path = table_path(folder, config, split)
+    return [path] if path.is_file() else []
 
-Built by `radir build {name}`. Licence of the source: {licence}.
 
-| split | images |
-|---|---|
-{images}
+def _body(facts: BuildFacts, ontology: Ontology) -> str:
+    return f"""# {facts.name}, for retrieval by anatomy
 
-{summary.findings:,} findings over {summary.anatomies} anatomies; {summary.unique_entities:,} unique entities.
-Relevance is RaTEScore's formula over the entities of the `{scorer.name}` scorer, between studies of one
-split: complete for validation and test, the best candidates for train. `anatomy` is empty for the
+{_SHARING[facts.sharing]} Source: {facts.homepage}. Licence of the source: {facts.licence}.
+
+Built by RadIR {facts.version}: `{facts.command}` (ontology {facts.ontology[:12]}).
+
+{_table(("split", "patients", "studies", "images"), _split_rows(facts))}
+
+{sum(facts.findings.values()):,} findings over {len(facts.findings)} anatomies; \
+{facts.unique_entities:,} unique entities.
+Relevance is RaTEScore's formula over the entities of the `{facts.scorer["name"]}` scorer, between studies
+of one split: complete for validation and test, the best candidates for train. `anatomy` is empty for the
 whole report. Sub-anatomies are merged into their parents.
 
-Left out ({sum(summary.skipped.values()):,} records, listed in skipped.csv):
+## Left out
+{sum(facts.skipped.values()):,} records, listed in skipped.csv:
 
-| reason | records |
-|---|---|
-{skipped or "| nothing | 0 |"}
+{_table(("reason", "records"), [*facts.skipped.items()] or [("nothing", 0)])}
+
+## Anatomies
+{_table(("anatomy", "region", "studies with findings"), _anatomy_rows(facts, ontology))}
 """
+
+
+def _split_rows(facts: BuildFacts) -> list[tuple[Any, ...]]:
+    return [
+        (split, facts.subjects[split], facts.studies[split], count) for split, count in facts.images.items()
+    ]
+
+
+def _anatomy_rows(facts: BuildFacts, ontology: Ontology) -> list[tuple[Any, ...]]:
+    frequent = sorted(facts.findings.items(), key=lambda item: (-item[1], item[0]))
+    return [(name, ontology[name].region, count) for name, count in frequent]
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    """A Markdown table; numbers with separators, to the right."""
+    numeric = [isinstance(cell, int) for cell in rows[0]]
+    lines = [columns, ["---:" if is_number else "---" for is_number in numeric], *rows]
+    return "\n".join(
+        "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in line) + " |"
+        for line in lines
+    )

@@ -1,11 +1,13 @@
 """A built dataset as a folder: its layout, and the object that reads it.
 
 README.md                      YAML `configs`, so that plain `load_dataset(folder, config)` works
-studies/{split}.parquet        one row an image
+build.json                     what was built from what, with which counts
+studies/{split}-{n}.parquet    one row an image; shards in source order
 findings/{split}.parquet       study_id, anatomy, text
 anatomies/train.parquet        the ontology's anatomies
 relevance/{split}.parquet      query_id, anatomy, candidate_ids, relevance
 labels/train.parquet           gold labels, where the source brings them
+volumes/                       the images of a dataset of volumes, where it brings them
 entities/                      the entity store, from which every relevance follows
 skipped.csv                    what the build left out, with its reason
 """
@@ -26,13 +28,23 @@ from dataset_scripts.relevance import RelevanceEngine
 from dataset_scripts.store import EntityStore
 
 STUDIES, FINDINGS, ANATOMIES, RELEVANCE, LABELS = "studies", "findings", "anatomies", "relevance", "labels"
-ENTITIES, SKIPPED, CARD = "entities", "skipped.csv", "README.md"
+ENTITIES, VOLUMES, SKIPPED, CARD, FACTS = "entities", "volumes", "skipped.csv", "README.md", "build.json"
 UNSPLIT = "train"  # the split name of configs that have no splits, as the Hub has it
 
 
 def table_path(folder: Path, config: str, split: str = UNSPLIT) -> Path:
-    """Where a config's rows of one split lie in a built dataset."""
+    """Where a config's rows of one split lie in a built dataset; `studies` are sharded instead."""
     return folder / config / f"{split}.parquet"
+
+
+def studies_shard(folder: Path, split: str, number: int) -> Path:
+    """Where shard `number` of a split's `studies` lies; numbers without rows of the split are left out."""
+    return folder / STUDIES / f"{split}-{number:05d}.parquet"
+
+
+def studies_shards(folder: Path, split: str) -> list[Path]:
+    """All shards of a split's `studies`, in source order."""
+    return sorted((folder / STUDIES).glob(f"{split}-*.parquet"))
 
 
 class BuiltDataset:
@@ -81,7 +93,7 @@ class BuiltDataset:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that hold studies, in the order train, validation, test."""
-        return tuple(split for split in SPLITS if table_path(self.folder, STUDIES, split).is_file())
+        return tuple(split for split in SPLITS if studies_shards(self.folder, split))
 
     def studies(self, split: str) -> datasets.Dataset:
         """The images of a split with their reports, one row an image.
@@ -92,6 +104,10 @@ class BuiltDataset:
         if split not in self.splits:
             raise ValueError(f"{self.folder} has no split {split!r}; it has {', '.join(self.splits)}")
         return datasets.load_dataset(str(self.folder), STUDIES, split=split)
+
+    def path(self, image: str) -> Path:
+        """Where a volume of the `studies` lies: inside the dataset, or in the tree it was built from."""
+        return self.folder / image  # an absolute path stays what it is
 
     def findings(self, split: str) -> dict[str, dict[str, str]]:
         """study_id -> anatomy -> the sentences about that anatomy."""

@@ -1,19 +1,48 @@
-"""What a dataset builder yields: one record an image, or a reason why a source record was skipped."""
+"""What a source of data offers and yields: jobs, one a study, and records, one an image."""
 
+import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 SPLITS = ("train", "validation", "test")
+
+
+class Sharing(StrEnum):
+    """Whether what is built from a source may leave the machine."""
+
+    OPEN = "open"
+    RESTRICTED = "restricted"  # the licence forbids redistribution
+    CREDENTIALED = "credentialed"  # only people with signed access may hold it
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How to read a volume: its voxel spacing, and what turns its stored values into Hounsfield units.
+
+    `spacing_mm` is (slice, row, column) as the array's axes are (D, H, W). HU = slope * stored + intercept,
+    where stored are the values on the disk before any scaling in the file's own header; (1, 0) for a file
+    that holds HU.
+    """
+
+    spacing_mm: tuple[float, float, float]
+    rescale_slope: float = 1.0
+    rescale_intercept: float = 0.0
 
 
 @dataclass(frozen=True)
 class ImageRecord:
     """One image with the report of its study.
 
-    `image` holds the encoded file (PNG, JPEG) or, where images stay outside the dataset, its path.
+    `image` holds the encoded file (PNG, JPEG; NIfTI for volumes) or, where it stays where it is, its path.
+    `findings` is the text that is mined: the findings section, or what a source was asked to take for it.
     `labels` maps a label's name to 1 (present), 0 (absent) or -1 (uncertain); they are gold for the
-    evaluation and nothing trains on them.
+    evaluation and nothing trains on them. `regional` maps anatomies to sentences that the source itself has
+    tied to them; where it is not empty, findings are mined from these sentences instead of from `findings`.
+    `geometry` is set for volumes.
     """
 
     study_id: str
@@ -26,6 +55,8 @@ class ImageRecord:
     impression: str
     split: str
     labels: dict[str, int] = field(default_factory=dict)
+    regional: dict[str, str] = field(default_factory=dict)
+    geometry: Geometry | None = None
 
 
 @dataclass(frozen=True)
@@ -36,20 +67,53 @@ class Skipped:
     reason: str
 
 
-class SkipList:
-    """Collects what a build leaves out, so that nothing is dropped in silence."""
+class Source(Protocol):
+    """What a builder is written for: a frozen, picklable dataclass whose fields are its options.
 
-    def __init__(self) -> None:
-        self.items: list[Skipped] = []
+    `jobs` is cheap (tables, no images) and gives one picklable job a study, in a fixed order; `read` is
+    costly and runs in worker processes, in any order.
+    """
 
-    def keep(self, items: Iterable[ImageRecord | Skipped]) -> Iterator[ImageRecord]:
-        """Pass the image records on and remember the skipped ones."""
-        for item in items:
-            if isinstance(item, Skipped):
-                self.items.append(item)
-            else:
-                yield item
+    name: ClassVar[str]
+    licence: ClassVar[str]
+    homepage: ClassVar[str]
+    sharing: ClassVar[Sharing]
+    volumes: ClassVar[bool]
+    label_anatomies: ClassVar[dict[str, str]]  # where each gold label shows
 
-    def counts(self) -> dict[str, int]:
-        """Number of skipped records for each reason, most frequent first."""
-        return dict(Counter(item.reason for item in self.items).most_common())
+    def tables(self) -> list[Path]:
+        """The files that say what the source holds; where one changes, cached results are made anew."""
+
+    def jobs(self) -> Iterator[Any]:
+        """One job a study, or `Skipped` for a row of the tables that leads to none.
+
+        Raises:
+            ValueError: a table is missing or lacks a column.
+        """
+
+    def read(self, job: Any) -> Sequence[ImageRecord | Skipped]:
+        """The records of one study, or why there are none; all have the study's text and split."""
+
+
+def option(help_text: str, **default: Any) -> Any:
+    """Declare a source's field as an option of `radir build`, with its help.
+
+    >>> @dataclass(frozen=True)
+    ... class Example:
+    ...     count: int = option("number of studies", default=2000)
+    """
+    return dataclasses.field(metadata={"help": help_text}, **default)
+
+
+def read_all(source: Source) -> Iterator[ImageRecord | Skipped]:
+    """All of a source in order, in this process."""
+    for job in source.jobs():
+        if isinstance(job, Skipped):
+            yield job
+        else:
+            yield from source.read(job)
+
+
+def skip_counts(skipped: Iterable[Skipped]) -> dict[str, int]:
+    """Number of skipped records for each reason, most frequent first."""
+    return dict(Counter(item.reason for item in skipped).most_common())

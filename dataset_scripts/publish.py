@@ -1,0 +1,348 @@
+"""Publishing a built dataset on the Hub: as it is where its licence allows, else without text and images.
+
+What is not open goes to private repositories alone, and only if the user says that the agreement allows it.
+Whether a repository is private is asked of the Hub, again when all is uploaded and nothing is committed yet:
+files become visible with the one commit that a push makes, so an interrupted push shows nothing.
+"""
+
+import dataclasses
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetInfo, HfApi
+from huggingface_hub.errors import HTTPError
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+from dataset_scripts.atomic import atomic_path
+from dataset_scripts.card import header
+from dataset_scripts.facts import BuildFacts
+from dataset_scripts.folder import (
+    ANATOMIES,
+    CARD,
+    ENTITIES,
+    FACTS,
+    FINDINGS,
+    LABELS,
+    RELEVANCE,
+    SKIPPED,
+    STUDIES,
+    VOLUMES,
+    studies_shard,
+    studies_shards,
+    table_path,
+)
+from dataset_scripts.records import SPLITS, Sharing
+from dataset_scripts.sentences import split_sentences
+
+# The publishable form, column by column: what is not named here is left out.
+_PUBLISHED = {
+    STUDIES: ("study_id", "subject_id", "image_id", "view"),
+    FINDINGS: ("study_id", "anatomy"),
+    ANATOMIES: ("name", "parent", "region", "synonyms"),
+    RELEVANCE: ("query_id", "anatomy", "candidate_ids", "relevance"),
+}
+_TEXTS = {STUDIES: ("report", "findings", "impression"), FINDINGS: ("text",)}
+_PLACES = (*_PUBLISHED, LABELS, ENTITIES, VOLUMES, SKIPPED, FACTS, CARD)  # what a push owns in a repository
+_LOCAL_PATH = re.compile(r"[/\\]|[A-Za-z]:[/\\]|file:")
+_MIN_WORDS = 4  # of a sentence that cannot be an identifier or the name of an anatomy by chance
+_SAMPLE_FILES, _SAMPLE_TEXTS = 16, 64  # of each config: how many files, and how many texts of each
+
+T = TypeVar("T")
+
+
+def push_dataset(
+    folder: Path,
+    repo: str,
+    *,
+    private: bool = False,
+    i_may_share: bool = False,
+    identifiers_only: bool = False,
+    progress: bool = True,
+    api: HfApi | None = None,
+) -> str:
+    """Push a built dataset to a dataset repository on the Hub, in one commit.
+
+    An earlier push is replaced, its card too, even where someone edited it: README.md holds the `configs` by
+    which the tables are read. Other files in the repository stay.
+
+    Args:
+        folder: a folder that `radir build` wrote.
+        repo: user/name; created if it is not there.
+        private: create it private, and refuse one that is not.
+        i_may_share: the user's word that the source's licence lets them put this into a private repository.
+        identifiers_only: push the form that `publishable` makes.
+        progress: show progress bars.
+        api: how to reach the Hub; by default its usual address, with the user's login.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        ValueError: if the folder is not a built dataset, its licence does not allow the push, its images stay
+            elsewhere on this machine, or the Hub refuses.
+    """
+    facts = BuildFacts.read(folder)
+    api = api or HfApi()
+    with _progress_bars(progress):
+        if identifiers_only:
+            with tempfile.TemporaryDirectory() as scratch:
+                form = publishable(folder, Path(scratch) / "publishable")
+                return _push(api, form, repo, private, identifiers_only=True)
+        _check_sharing(folder, facts, private and i_may_share)
+        _check_images(folder)
+        return _push(api, folder, repo, private, identifiers_only=False)
+
+
+def _check_sharing(folder: Path, facts: BuildFacts, allowed: bool) -> None:
+    if facts.sharing != Sharing.OPEN and not allowed:
+        raise ValueError(
+            f"{folder} holds {facts.sharing} data of {facts.name} under the licence {facts.licence}: it "
+            "may only go to a private repository, and only if that licence lets you put it there: then "
+            "give --private and --i-may-share; or publish identifiers and relevance, without text and "
+            "images, with --identifiers-only"
+        )
+
+
+def publishable(folder: Path, out: Path) -> Path:
+    """Write the form of a dataset that holds neither text nor images: identifiers, relevance and anatomies.
+
+    Args:
+        folder: a folder that `radir build` wrote.
+        out: the folder to make; it appears whole or not at all.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ValueError: if `folder` is not a built dataset, `out` exists, or a text is found in what was written.
+    """
+    facts = BuildFacts.read(folder)
+    if out.exists():
+        raise ValueError(f"{out} exists: give a new folder for the publishable form")
+    with atomic_path(out) as form:
+        form.mkdir()
+        for split in SPLITS:
+            _project(studies_shards(folder, split), studies_shard(form, split, 0), _PUBLISHED[STUDIES])
+            for config in (FINDINGS, ANATOMIES, RELEVANCE):
+                source = table_path(folder, config, split)
+                if source.is_file():
+                    _project([source], table_path(form, config, split), _PUBLISHED[config])
+        # Reasons for skipping quote paths or text of the source; their number stays.
+        skipped = {"listed in the local build alone": sum(facts.skipped.values())} if facts.skipped else {}
+        published = dataclasses.replace(facts, skipped=skipped)
+        published.write(form)
+        (form / CARD).write_text(f"---\n{header(form, published)}---\n\n{_body(published)}", encoding="utf-8")
+        _check_no_text(folder, form)
+    return out
+
+
+def _project(sources: Sequence[Path], target: Path, columns: tuple[str, ...]) -> None:
+    """Copy columns of Parquet files into one, by row group, without the metadata about other columns."""
+    if not sources:
+        return
+    target.parent.mkdir(exist_ok=True)
+    writer: pq.ParquetWriter | None = None
+    try:
+        for source in sources:
+            file = pq.ParquetFile(source)
+            missing = [name for name in columns if name not in file.schema_arrow.names]
+            if missing:
+                raise ValueError(f"{source} has no column {', '.join(missing)}: build the dataset again")
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=list(columns)).select(columns)
+                schema = pa.schema([pa.field(name, table.schema.field(name).type) for name in columns])
+                writer = writer or pq.ParquetWriter(target, schema)
+                writer.write_table(table.cast(schema))
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _body(facts: BuildFacts) -> str:
+    tables = "\n".join(f"| {config} | {', '.join(columns)} |" for config, columns in _PUBLISHED.items())
+    counts = ", ".join(f"{count:,} {split}" for split, count in facts.images.items())
+    return f"""# {facts.name}: identifiers and relevance
+
+Which images of {facts.name} ({facts.homepage}) show similar findings, anatomy by anatomy, without a report,
+a sentence or an image. Licence of the source: {facts.licence}. The identifiers are its own: what they lead to
+is had from there alone, on its terms.
+
+Images: {counts}.
+
+| config | columns |
+|---|---|
+{tables}
+
+## What is left out
+The columns image, report, findings and impression of `studies` and text of `findings`; the labels, the
+entities behind the relevance, volumes, and the list of skipped records.
+
+## Back to text and images
+With your own copy of the source, RadIR {facts.version} builds the full dataset (`{facts.command}`), with the
+same identifiers:
+
+```python
+from datasets import load_dataset
+
+relevance = load_dataset("THIS REPOSITORY", "relevance", split="test")
+studies = load_dataset("YOUR FOLDER", "studies", split="test")
+row_of = {{study: row for row, study in enumerate(studies["study_id"])}}
+best = [studies[row_of[study]] for study in relevance[0]["candidate_ids"][:5]]
+```
+
+`relevance.query_id` and `candidate_ids` are study_id; an empty `anatomy` stands for the whole report.
+"""
+
+
+def _check_no_text(folder: Path, form: Path) -> None:
+    """Search what was written for a sample of the source's sentences, and for paths and binary columns."""
+    sentences = _sampled_sentences(folder)
+    for path in sorted(path for path in form.rglob("*") if path.is_file()):
+        is_table = path.suffix == ".parquet"
+        strings = _strings(path) if is_table else [path.read_text(encoding="utf-8")]
+        # Identifiers have no blanks: what can hold a sentence at all is little, so that the search is quick.
+        wordy = "\n".join(" ".join(s.casefold().split()) for s in strings if s.count(" ") >= _MIN_WORDS - 1)
+        for sentence in sentences:
+            if sentence in wordy:
+                raise ValueError(
+                    f"a sentence of the reports stands in {path.relative_to(form)} of the publishable form "
+                    "(its words are not repeated here): nothing was written; look into the identifiers of "
+                    f"{folder}"
+                )
+        if is_table and any(_LOCAL_PATH.match(string) for string in strings):
+            raise ValueError(
+                f"{path.relative_to(form)} of the publishable form holds a path of this machine: nothing was "
+                f"written; look into the identifiers of {folder}"
+            )
+
+
+def _sampled_sentences(folder: Path) -> list[str]:
+    """Sentences of the input, evenly picked, without those that are the name of an anatomy."""
+    names = {name.casefold() for name in _strings(table_path(folder, ANATOMIES))}
+    found: dict[str, None] = {}
+    for config, columns in _TEXTS.items():
+        for path in _spread(sorted((folder / config).glob("*.parquet")), _SAMPLE_FILES):
+            file = pq.ParquetFile(path)
+            present = [name for name in columns if name in file.schema_arrow.names]
+            if not present or not file.num_row_groups:
+                continue
+            for column in file.read_row_group(file.num_row_groups // 2, columns=present).columns:
+                for text in _spread(column.drop_null().to_pylist(), _SAMPLE_TEXTS):
+                    for sentence in split_sentences(text):
+                        found[" ".join(sentence.casefold().rstrip(".").split())] = None
+    return [text for text in found if text.count(" ") >= _MIN_WORDS - 1 and text not in names]
+
+
+def _strings(path: Path) -> list[str]:
+    """The distinct strings of a table that holds identifiers, names and numbers alone."""
+    found: dict[str, None] = {}
+    file = pq.ParquetFile(path)
+    for group in range(file.num_row_groups):
+        for name, column in zip(file.schema_arrow.names, file.read_row_group(group).columns, strict=True):
+            values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+            if pa.types.is_string(values.type):
+                found.update(dict.fromkeys(pc.unique(values).drop_null().to_pylist()))
+            elif not pa.types.is_floating(values.type):
+                raise ValueError(
+                    f"the column {name} of {path.name} holds {values.type}, not identifiers or relevance"
+                )
+    return list(found)
+
+
+def _spread(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` items, evenly spaced."""
+    step = max(1, -(-len(items) // count))
+    return list(items[::step])
+
+
+def _check_images(folder: Path) -> None:
+    """Refuse a dataset whose images stay elsewhere on this machine: for others it would be broken."""
+    for path in sorted((folder / STUDIES).glob("*.parquet")):
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=128, columns=["image"]):
+            images = batch.column("image")
+            if pa.types.is_struct(images.type):
+                images = pc.struct_field(images, "path").filter(pc.is_null(pc.struct_field(images, "bytes")))
+            for image in images.to_pylist():
+                inside = image is not None and not Path(image).is_absolute() and (folder / image).is_file()
+                if not inside or ".." in Path(image).parts:
+                    raise ValueError(
+                        f"the images of {folder} stay outside of it ({image} in {path.name}), so that others "
+                        "would get a dataset without images: build it with the images inside (--size N), or "
+                        "publish identifiers and relevance alone with --identifiers-only"
+                    )
+
+
+def _push(api: HfApi, folder: Path, repo: str, private: bool, identifiers_only: bool) -> str:
+    try:
+        # None, not False: an organisation whose repositories are private by default keeps its rule.
+        url = api.create_repo(repo, repo_type="dataset", private=private or None, exist_ok=True)
+        _commit(api, folder, url.repo_id, private, identifiers_only)
+        # Someone may have opened the repository at that very moment: then at least say so.
+        _info(api, url.repo_id, private)
+    except (HTTPError, OSError, RuntimeError) as error:
+        raise ValueError(
+            f"the push to {repo} did not succeed: {error}. A push commits everything at its end or nothing; "
+            "check the name and the login (`hf auth login`, with a token that may write) and run it again"
+        ) from error
+    return str(url)
+
+
+def _commit(api: HfApi, folder: Path, repo: str, private: bool, identifiers_only: bool) -> None:
+    info = _info(api, repo, private)
+    remote = [item.rfilename for item in info.siblings or []]
+    if identifiers_only and any(name.startswith((f"{ENTITIES}/", f"{VOLUMES}/")) for name in remote):
+        raise ValueError(
+            f"{repo} holds the full dataset, and its history keeps it even where files are replaced: push "
+            "identifiers to another --repo"
+        )
+    additions = [CommitOperationAdd(name, path) for name, path in _files(folder).items()]
+    added = {item.path_in_repo for item in additions}
+    stale = [name for name in remote if name.split("/")[0] in _PLACES and name not in added]
+    api.preupload_lfs_files(repo, additions, repo_type="dataset", free_memory=False)
+    _info(api, repo, private)
+    api.create_commit(
+        repo,
+        [*map(CommitOperationDelete, stale), *additions],
+        commit_message=f"Push {BuildFacts.read(folder).name}"
+        + (": identifiers and relevance" if identifiers_only else ""),
+        repo_type="dataset",
+        parent_commit=info.sha,
+    )
+
+
+def _info(api: HfApi, repo: str, private: bool) -> DatasetInfo:
+    """What the Hub says about a repository; refused where it must be private and is not."""
+    info = api.dataset_info(repo)
+    if private and info.private is not True:
+        raise ValueError(
+            f"{repo} is public on the Hub, but must be private: make it private in its settings, or give "
+            "another --repo"
+        )
+    return info
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Path in the repository -> file; hidden files are not of the dataset."""
+    paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
+    visible = (path for path in paths if not any(part.startswith(".") for part in path.parts))
+    return {path.as_posix(): folder / path for path in visible}
+
+
+@contextmanager
+def _progress_bars(shown: bool) -> Iterator[None]:
+    """The Hub library's bars are a global switch: it is put back."""
+    change = not shown and not are_progress_bars_disabled()
+    if change:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if change:
+            enable_progress_bars()

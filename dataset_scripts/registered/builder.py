@@ -1,0 +1,120 @@
+"""A source as a builder of `datasets`: mined into the cache once, read by every config.
+
+The work is that of `radir build` (blocks, tables, relevance), in the cache; what a config gives is what the
+built folder's config gives.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets.fingerprint import Hasher
+
+from dataset_scripts.blocks import study_features
+from dataset_scripts.build import build_dataset, mine_dataset
+from dataset_scripts.entities import LexicalScorer
+from dataset_scripts.folder import (
+    ANATOMIES,
+    FINDINGS,
+    LABELS,
+    RELEVANCE,
+    STUDIES,
+    studies_shards,
+    table_path,
+)
+from dataset_scripts.ontology import default_ontology
+from dataset_scripts.records import SPLITS, Source
+
+_BATCH = 1024  # rows handed on at once
+# Worker processes would run the user's script again, up to this very load_dataset, and wait for the lock that
+# it holds. `radir build` uses all cores.
+_PROCESSES = 1
+
+
+class SourceBuilder(datasets.ArrowBasedBuilder):
+    """Base of the registered builders; `class Name(SourceBuilder, source=Kind)` makes one.
+
+    Every option of the source is a keyword of `load_dataset`; `data_dir` is its `source`.
+    """
+
+    SOURCE: ClassVar[type[Source]]
+    DEFAULT_CONFIG_NAME = STUDIES
+
+    def __init_subclass__(cls, source: type[Source], **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        options = [
+            (item.name, Any, dataclasses.field(default=None))
+            for item in dataclasses.fields(source)  # type: ignore[arg-type]
+            if item.name != "source"
+        ]
+        cls.SOURCE = source
+        cls.BUILDER_CONFIG_CLASS = dataclasses.make_dataclass(
+            "Config", options, bases=(datasets.BuilderConfig,), namespace={"__module__": cls.__module__}
+        )
+        version = datasets.Version("1.0.0")
+        cls.BUILDER_CONFIGS = [
+            cls.BUILDER_CONFIG_CLASS(name=name, version=version)
+            for name in (STUDIES, FINDINGS, ANATOMIES, RELEVANCE, LABELS)
+        ]
+
+    def __init__(self, *args: Any, data_dir: str | None = None, hash: str | None = None, **kwargs: Any):
+        """As DatasetBuilder; the hash that keys the cache is ours: of the source and its tables.
+
+        Raises:
+            ValueError: the source refuses its options, or `data_dir` is missing.
+        """
+        self._source = self._make_source(data_dir, kwargs)
+        tables = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in self._source.tables()]
+        hash = Hasher.hash([repr(self._source), tables, repr(list(default_ontology()))])
+        super().__init__(*args, data_dir=data_dir, hash=hash, **kwargs)
+
+    def _make_source(self, data_dir: str | None, kwargs: dict[str, Any]) -> Source:
+        fields = {item.name: item for item in dataclasses.fields(self.SOURCE)}  # type: ignore[arg-type]
+        options = {name: value for name, value in kwargs.items() if name in fields and value is not None}
+        for name, value in options.items():
+            if "Path" in str(fields[name].type):
+                options[name] = Path(value).expanduser().absolute()
+        if "source" in fields:
+            if data_dir is None:
+                raise ValueError(f"{self.SOURCE.name} is read from a local copy: give its root as data_dir")
+            options["source"] = Path(data_dir).expanduser().absolute()
+        return self.SOURCE(**options)
+
+    def _info(self) -> datasets.DatasetInfo:
+        is_studies = self.config.name == STUDIES
+        features = study_features(self._source.volumes) if is_studies else None
+        return datasets.DatasetInfo(features=features, license=self._source.licence)
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        folder = Path(self._cache_dir_root) / "radir" / f"{self.SOURCE.name}-{self.hash}"
+        if self.config.name == RELEVANCE:
+            folder = folder / "built"
+            if not folder.is_dir():
+                build_dataset(self._source, folder, LexicalScorer(), processes=_PROCESSES)
+        else:
+            folder = folder / "mined"
+            folder.mkdir(parents=True, exist_ok=True)
+            mine_dataset(self._source, folder, default_ontology(), processes=_PROCESSES)
+        files = {split: self._files(folder, split) for split in SPLITS}
+        if not any(files.values()):
+            raise ValueError(f"{self.SOURCE.name} has no {self.config.name} here: the source brings none")
+        return [
+            datasets.SplitGenerator(split, gen_kwargs={"paths": paths})
+            for split, paths in files.items()
+            if paths
+        ]
+
+    def _files(self, folder: Path, split: str) -> list[Path]:
+        if self.config.name == STUDIES:
+            return studies_shards(folder, split)
+        path = table_path(folder, self.config.name, split)
+        return [path] if path.is_file() else []
+
+    def _generate_tables(self, paths: list[Path]) -> Iterator[tuple[tuple[int, int], pa.Table]]:
+        for shard, path in enumerate(paths):
+            for number, batch in enumerate(pq.ParquetFile(path).iter_batches(_BATCH)):
+                yield (shard, number), pa.Table.from_batches([batch])
