@@ -318,8 +318,8 @@ def discover(
         _print_json(dataclasses.asdict(found))
         return
     typer.echo(
-        f"{found.documents:,} reports, {found.mentions:,} mentions of anatomy, {found.covered_share:.1%} covered; "
-        f"{out}: {len(found.terms):,} terms"
+        f"{found.documents:,} reports, {found.mentions:,} mentions of anatomy, "
+        f"{found.covered_share:.1%} covered; {out}: {len(found.terms):,} terms"
     )
 
 

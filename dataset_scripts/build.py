@@ -146,7 +146,7 @@ def _built_from(source: Source, scorer: Scorer, ontology: Ontology) -> dict[str,
     return {
         "name": source.name,
         "version": version("radir"),
-        "options": {name: value for name, value in values.items() if not isinstance(value, Path)},
+        "options": {name: "PATH" if isinstance(value, Path) else value for name, value in values.items()},
         "scorer": {"name": scorer.name, "parameters": scorer.parameters},
         "ontology": hashlib.sha256(repr(list(ontology)).encode()).hexdigest(),
     }

@@ -17,7 +17,7 @@ class BuildFacts:
 
     Attributes:
         name, version: of the builder, and of RadIR.
-        options: of the builder, without paths of the machine it ran on.
+        options: of the builder; "PATH" stands for what lies on the machine it ran on.
         scorer: name and parameters of what found the entities. ontology: SHA-256 of the anatomies.
         licence, homepage, sharing: of the source.
         images, studies, subjects: split -> number.
@@ -43,7 +43,7 @@ class BuildFacts:
 
     @property
     def command(self) -> str:
-        """The command that builds it, with PATH for what lies on the user's machine."""
+        """The command that builds it."""
         words = ["radir build", self.name]
         for option, value in self.options.items():
             if value is not None:

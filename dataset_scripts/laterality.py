@@ -2,15 +2,17 @@
 
 A side's word goes with the mentions of its own clause: with those after it where it stands in front of a noun
 ("left pleural effusion"), with those before it where it stands alone ("effusion on the left"), with both
-after a preposition ("effusion at the left base").
+after a preposition ("effusion at the left base"). The bare plural of a structure that comes in a pair names
+both of it ("the costophrenic angles are sharp").
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dataset_scripts.mentions import Mention
-from dataset_scripts.ontology import Ontology
-from dataset_scripts.words import fold, is_punctuation
+from dataset_scripts.ontology import Anatomy, Ontology
+from dataset_scripts.words import fold, inflections, is_punctuation
 
 LEFT, RIGHT = 1, 2
 BOTH = LEFT | RIGHT
@@ -19,6 +21,7 @@ _HARD_MARKS = frozenset(",;:()") | frozenset(
     ["but", "however", "while", "whereas", "although", "though", "without", "no", "which", "there", "except"]
 )
 _COORDINATORS = frozenset({"and", "or", "&", "/"})
+_JOINING = _COORDINATORS | {","}
 _DETERMINERS = frozenset({"the", "a", "an", "no", "is", "are", "there", "also"})
 # What these introduce is another thing than what stands before them.
 _BARRIERS = frozenset(["with", "after", "following", "post", "despite", "from", "since", "due", "secondary"])
@@ -48,6 +51,15 @@ _FUNCTION_WORDS = (
     | _PREPOSITIONS
     | frozenset(["is", "are", "was", "were", "than", "side", "which", "as", "has"])
 )
+# "In the lower lobes, more on the right" weighs the two sides and leaves none out.
+_COMPARING = frozenset(
+    ["greater", "more", "most", "mostly", "mainly", "worse", "larger", "prominent"]
+) | frozenset(["especially", "particularly", "predominantly", "predominant"])
+_ORDINALS = frozenset(
+    ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
+) | frozenset(["eleventh", "twelfth", "through", "to", "anterior", "posterior", "lateral"])
+# Of these one side has several too, so that their plural does not mean both.
+_SEVERAL_A_SIDE = frozenset({"segments", "surfaces"})
 
 
 @dataclass(slots=True)
@@ -95,10 +107,13 @@ class SideFinder:
                     self._anatomy_sides[number] = (
                         self._anatomy_sides.get(number, 0) | sided_anatomies[numbers[whole]]
                     )
+        self._plurals = frozenset(form for anatomy in ontology for form in _pair_plurals(ontology, anatomy))
+        self._openers = self._words.keys() | _words_of_both(ontology, sided_anatomies)
+        self._telling = self._openers | {form[-1] for form in self._plurals}
 
     def has_side(self, tokens: Sequence[str]) -> bool:
-        """Whether any word of the sentence names a side."""
-        return not self._words.keys().isdisjoint(tokens)
+        """Whether any word of the sentence may name a side, if only as the plural of a pair."""
+        return not self._telling.isdisjoint(tokens)
 
     def children(self, number: int, sides: int) -> list[int]:
         """The left and right anatomies of anatomy `number` on these sides."""
@@ -115,9 +130,35 @@ class SideFinder:
             LEFT | RIGHT bits for each mention, 0 where the sentence names no side for it.
         """
         sides = [0] * len(mentions)
-        for clause in _clauses(tokens, self._elements(tokens, mentions)):
-            _assign(tokens, clause, sides)
+        if not self._openers.isdisjoint(tokens):
+            for clause in _clauses(tokens, self._elements(tokens, mentions)):
+                _assign(tokens, clause, sides)
+        self._complete_pairs(tokens, mentions, sides)
         return sides
+
+    def _complete_pairs(self, tokens: Sequence[str], mentions: Sequence[Mention], sides: list[int]) -> None:
+        """Give both sides to the bare plurals of pairs ("lung bases"), in place."""
+        spoken = any(self._words.get(token, BOTH) != BOTH for token in tokens)
+        tail: Sequence[str] = ()  # of the plural that the mention at hand is coordinated with
+        for number in range(len(mentions) - 1, -1, -1):
+            mention = mentions[number]
+            coordinated = mention.start > 0 and tokens[mention.start - 1] in _JOINING
+            words = tuple(tokens[mention.start : mention.end])
+            plural = words in self._plurals
+            conjunct = any((*words, *tail[k:]) in self._plurals for k in range(len(tail)))
+            if not plural and not conjunct:
+                tail = tail if coordinated else ()
+                continue
+            tail = (words[1:] if plural else tail) if coordinated else ()
+            # "Right upper and lower lobes" is a plural of two names, not of a pair.
+            of_two_names = spoken and (coordinated or conjunct)
+            if self._is_compared(tokens[mention.end :]) if sides[number] else not of_two_names:
+                sides[number] = BOTH
+
+    def _is_compared(self, following: Sequence[str]) -> bool:
+        """Whether the next side's word only says on which side there is more."""
+        end = next((k for k, token in enumerate(following) if token in self._words), 0)
+        return not _COMPARING.isdisjoint(following[:end])
 
     def _elements(self, tokens: Sequence[str], mentions: Sequence[Mention]) -> list[_Element]:
         elements: list[_Element] = []
@@ -127,7 +168,7 @@ class SideFinder:
             sides = 0
             for owner, _ in mention.owners:
                 sides |= self._anatomy_sides.get(owner, 0)
-            spoken = self.has_side(tokens[mention.start : mention.end])
+            spoken = not self._words.keys().isdisjoint(tokens[mention.start : mention.end])
             elements.append(_Element(mention.start, mention.end, sides, number, spoken))
             position = mention.end
         elements.extend(self._side_words(tokens, position, len(tokens)))
@@ -139,6 +180,33 @@ class SideFinder:
             for position in range(start, end)
             if tokens[position] in self._words
         ]
+
+
+def _pair_plurals(ontology: Ontology, anatomy: Anatomy) -> Iterator[tuple[str, ...]]:
+    """The plural forms of an anatomy's names, if it is one of a pair; ("lung", "bases") for one."""
+    if not anatomy.pair or any(
+        side is None or anatomy.name not in ontology.ancestors(side) for side in (anatomy.left, anatomy.right)
+    ):
+        return
+    for term in (anatomy.name, *anatomy.synonyms, *anatomy.adjectives):
+        words = fold(term)
+        plurals = inflections(words, singular=False)
+        if set(inflections(words)) - set(plurals):
+            yield words  # has a singular, so is a plural: "lungs"
+        else:
+            yield from (form for form in plurals[1:] if form[-1] not in _SEVERAL_A_SIDE)
+
+
+def _words_of_both(ontology: Ontology, sided: dict[int, int]) -> set[str]:
+    """Single words that stand for anatomies of either side: "biapical"."""
+    claims = Counter(
+        (words[0], sided[number])
+        for number, anatomy in enumerate(ontology)
+        if number in sided
+        for words in map(fold, anatomy.adjectives)
+        if len(words) == 1
+    )
+    return {word for word, side in claims if side == LEFT and claims[word, RIGHT]}
 
 
 def _clauses(tokens: Sequence[str], elements: list[_Element]) -> list[list[_Element]]:
@@ -162,6 +230,8 @@ def _is_border(tokens: Sequence[str], clause: list[_Element], element: _Element)
     """Whether a clause ends between its last element and the next one."""
     last = clause[-1]
     between = tokens[last.end : element.start]
+    if last.mention is None and _is_numbering(between):
+        return False  # "the left 4th, 5th and 6th ribs"
     if not _HARD_MARKS.isdisjoint(between):
         return True
     coordinator = next((k for k, token in enumerate(between) if token in _COORDINATORS), None)
@@ -176,6 +246,12 @@ def _is_border(tokens: Sequence[str], clause: list[_Element], element: _Element)
     return not (last.mention is None and element.mention is None and len(between) == 1) or _is_alone(
         tokens, last
     )
+
+
+def _is_numbering(tokens: Sequence[str]) -> bool:
+    """Whether the tokens are a list of numbers, "4th, 5th and 6th"."""
+    rest = [token for token in tokens if token not in _JOINING]
+    return bool(rest) and all(token[0].isdigit() or token in _ORDINALS for token in rest)
 
 
 def _is_alone(tokens: Sequence[str], element: _Element) -> bool:
@@ -196,10 +272,9 @@ def _follows_preposition(tokens: Sequence[str], element: _Element) -> bool:
 def _assign(tokens: Sequence[str], clause: list[_Element], sides: list[int]) -> None:
     """Give the mentions of one clause their sides, in place."""
     waiting: list[int] = []  # mentions so far that no side's word has claimed
-    active, only_beside = (
-        0,
-        False,
-    )  # the side that goes with the mentions to come, and whether "and" ends that
+    last: int | None = None
+    active = 0  # the side that goes with the mentions to come
+    only_beside = False  # whether "and" ends that
     position = 0
     while position < len(clause):
         element = clause[position]
@@ -210,6 +285,7 @@ def _assign(tokens: Sequence[str], clause: list[_Element], sides: list[int]) -> 
             if only_beside and not _COORDINATORS.isdisjoint(between):
                 active = 0
             sides[element.mention] = active
+            last = element.mention
             if not active:
                 waiting.append(element.mention)
             position += 1
@@ -221,8 +297,11 @@ def _assign(tokens: Sequence[str], clause: list[_Element], sides: list[int]) -> 
         claims_back, claims_on = _reach(tokens, clause, position, stop)
         for mention in waiting if claims_back else ():
             sides[mention] = found
+        if last is not None and not waiting and not claims_on:
+            sides[last] |= found  # "Large right effusion, small on the left."
         if element.mention is not None:
             sides[element.mention] = found
+            last = element.mention
         active = found if claims_on or not waiting else 0
         # "Bibasilar pleural thickening", but not "bibasilar atelectasis and effusion".
         only_beside = not element.spoken

@@ -18,6 +18,8 @@ from dataset_scripts.words import fold, inflections
 
 MODALITIES = ("cxr", "ct")
 SIDE_WORD_KEYS = ("left", "right", "both")
+# Of the fields of an anatomy in a file; all others are lists of words.
+_FIELD_TYPES: Mapping[str, type[Any]] = {"name": str, "region": str, "left": str, "right": str, "pair": bool}
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Anatomy:
         suggested_by: findings that are findings of it unless their clause names another place ("nodule").
         left: the anatomy that a mention beside the word "left" also is, or None.
         right: the same for "right".
+        pair: whether left and right are one each, so that the bare plural means both; ribs are many.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Anatomy:
     suggested_by: tuple[str, ...] = ()
     left: str | None = None
     right: str | None = None
+    pair: bool = True
 
 
 class Ontology:
@@ -206,7 +210,7 @@ def _anatomy(entry: Any, source: str) -> Anatomy:
         )
     values: dict[str, Any] = {}
     for key, value in entry.items():
-        wanted = str if key in ("name", "region", "left", "right") else list
+        wanted = _FIELD_TYPES.get(key, list)
         if not isinstance(value, wanted):
             raise ValueError(f"{source}: {key} of {name!r} must be a {wanted.__name__}, but is {value!r}")
         if wanted is list and not all(isinstance(term, str) and fold(term) for term in value):

@@ -61,7 +61,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A source record left out of the dataset, with the reason in words."""
+    """A source record left out of the dataset, with the reason in words, "reason" or "reason: details"."""
 
     record_id: str
     reason: str
@@ -115,5 +115,5 @@ def read_all(source: Source) -> Iterator[ImageRecord | Skipped]:
 
 
 def skip_counts(skipped: Iterable[Skipped]) -> dict[str, int]:
-    """Number of skipped records for each reason, most frequent first."""
-    return dict(Counter(item.reason for item in skipped).most_common())
+    """Number of skipped records for each reason, most frequent first; what follows a colon is detail."""
+    return dict(Counter(item.reason.partition(":")[0] for item in skipped).most_common())

@@ -1,7 +1,8 @@
 """The sources that datasets are built from, by name."""
 
+from dataset_scripts.ctrate import CTRateSource
 from dataset_scripts.open_i import OpenISource
 from dataset_scripts.phantom_source import PhantomCXRSource
 from dataset_scripts.records import Source
 
-SOURCES: dict[str, type[Source]] = {kind.name: kind for kind in (PhantomCXRSource, OpenISource)}
+SOURCES: dict[str, type[Source]] = {kind.name: kind for kind in (PhantomCXRSource, OpenISource, CTRateSource)}

@@ -102,8 +102,18 @@ BAD_INPUT = {
         ("build", "open-i", "--source", "/nowhere", "--out", "{tmp}"),
         "/nowhere is no folder",
     ),
-    "no source": (("build", "open-i", "--out", "{tmp}"), "--source DIR"),
-    "foreign option": (("build", "phantom-cxr", "--views", "all", "--out", "{tmp}"), "no option --views"),
+    "no source": (("build", "open-i", "--out", "{tmp}"), "--source"),
+    "foreign option": (("build", "phantom-cxr", "--views", "all", "--out", "{tmp}"), "--views"),
+    "unknown choice": (
+        ("build", "open-i", "--source", "{world}/source", "--views", "oblique", "--out", "{tmp}"),
+        "frontal, lateral, all",
+    ),
+    "restricted data to the Hub": (
+        ("push", "--dataset", "{world}/data", "--repo", "user/open-i"),
+        "cc-by-nc-nd-4.0",
+    ),
+    "nothing to discover": (("discover", "--out", "{tmp}"), "either --radgraph"),
+    "no RadGraph output": (("discover", "--radgraph", "{world}/tiny.yaml", "--out", "{tmp}"), "tiny.yaml"),
     "another model type": (
         ("evaluate", "--model", "{bert}", "--dataset", "{world}/data", "--out", "{tmp}"),
         "holds a model of type 'bert'",

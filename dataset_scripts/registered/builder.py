@@ -5,6 +5,7 @@ built folder's config gives.
 """
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -91,6 +92,8 @@ class SourceBuilder(datasets.ArrowBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         folder = Path(self._cache_dir_root) / "radir" / f"{self.SOURCE.name}-{self.hash}"
+        if dl_manager.download_config.force_download:
+            shutil.rmtree(folder, ignore_errors=True)
         if self.config.name == RELEVANCE:
             folder = folder / "built"
             if not folder.is_dir():

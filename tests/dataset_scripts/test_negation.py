@@ -76,12 +76,19 @@ def test_spans_outside_the_sentence_are_refused(span: tuple[int, int]) -> None:
         assert_status("No effusion.", [span])
 
 
-def test_negation_holds_on_the_open_sentences(shared_data: Path) -> None:
+# Shares of affirmed and of negated mentions judged right: NegEx by its abstract (2001), on other sentences,
+# and medspaCy's ConText on these (benchmarks/negation.py).
+NEGEX, MEDSPACY = (0.945, 0.778), (0.968, 0.918)
+
+
+def test_each_status_is_told_better_than_by_negex_and_medspacy(shared_data: Path) -> None:
     with (shared_data / "negation" / "sentences.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["condition"].upper() in row["sentence"]]
-    right = [
-        (status(row["sentence"], row["condition"].upper()) == "negated") == (row["status"] == "negated")
-        for row in rows
-    ]
     assert len(rows) > 200
-    assert sum(right) / len(right) > 0.97  # medspaCy's ConText reaches 0.954 (benchmarks/negation.py)
+    for number, wanted in enumerate(("affirmed", "negated")):
+        of_status = [row for row in rows if row["status"] == wanted]
+        right = [
+            (status(row["sentence"], row["condition"].upper()) == "negated") == (wanted == "negated")
+            for row in of_status
+        ]
+        assert sum(right) / len(right) > max(NEGEX[number], MEDSPACY[number])

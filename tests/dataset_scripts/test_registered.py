@@ -63,6 +63,24 @@ def test_a_changed_table_is_read_again(tmp_path: Path) -> None:
     assert rows() == 18
 
 
+def test_images_that_came_later_are_read_on_request(tmp_path: Path) -> None:
+    """A partial download grows without any table changing."""
+    tree = open_i_tree(tmp_path / "source", studies=20)
+    image = sorted((tree / "images").glob("*F*"))[0]
+    pixels = image.read_bytes()
+    image.unlink()
+
+    def rows(**options: str) -> int:
+        loaded = datasets.load_dataset(
+            "open_i", data_dir=str(tree), cache_dir=str(tmp_path / "cache"), **options
+        )
+        return sum(map(len, loaded.values()))
+
+    assert rows() == 19
+    image.write_bytes(pixels)
+    assert rows(download_mode="force_redownload") == 20
+
+
 def test_the_tree_is_not_globbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the tree was globbed")

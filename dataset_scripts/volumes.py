@@ -1,0 +1,224 @@
+"""CT volumes in NIfTI files: what the header says, whether the file is whole, and Hounsfield units, scaled
+exactly once.
+
+Axes and frame: a NIfTI array is (X, Y, Z) with X running fastest; every array and spacing here is (D, H, W),
+that is (z, y, x), the same memory seen in the opposite order. Nothing is flipped or reoriented: the direction
+of each axis is the file's, as `VolumeHeader.axis_codes` tells, and to bring it to one canonical frame is left
+to the image processor. Reading takes nibabel, from the extra `ct`.
+"""
+
+import gzip
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataset_scripts.records import Geometry
+
+_SLAB_BYTES = 64 * 2**20  # decompressed at once by the search for NaN
+_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
+_DAMAGE = (OSError, EOFError, zlib.error)  # what a damaged gzip stream raises, by where it is hit
+
+
+class UnusableVolumeError(ValueError):
+    """A volume that cannot be read as one, with the reason apart from the path."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class VolumeHeader:
+    """What a NIfTI header says, without any voxel read.
+
+    Attributes:
+        shape: (D, H, W).
+        dtype: of the stored values.
+        spacing_mm: (D, H, W) as the header has it, unchecked; (1, 1, 1) where it was left blank.
+        slope: the header's own scale; 1 where it has none.
+        intercept: 0 where it has none.
+        axis_codes: the directions in which D, H and W grow, "SPL" for a volume stored in LPS order; ""
+            where the header gives no orientation.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    spacing_mm: tuple[float, float, float]
+    slope: float
+    intercept: float
+    axis_codes: str
+
+    @property
+    def has_spacing(self) -> bool:
+        """Whether someone has filled in a spacing: it is usable, and not all ones."""
+        return all(math.isfinite(mm) and mm > 0 for mm in self.spacing_mm) and set(self.spacing_mm) != {1.0}
+
+
+def inspect_volume(path: Path) -> VolumeHeader:
+    """Read a header, and see from the file's end that all of the data is there.
+
+    A gzip file's last four bytes are its decompressed length, so this costs two small reads whatever the
+    volume's size; only where they disagree is the file decompressed, to be sure.
+
+    Args:
+        path: a `.nii` or `.nii.gz` file.
+
+    Raises:
+        UnusableVolumeError: the file is missing, damaged, truncated, or no volume of real numbers.
+    """
+    image = _load(path)
+    proxy = image.dataobj
+    size = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
+    if not _holds(path, size):
+        raise UnusableVolumeError(
+            path, f"the file is truncated or damaged: it does not hold the {size} bytes of its header"
+        )
+    unit = _MM.get(image.header.get_xyzt_units()[0], 1.0)
+    x, y, z = (float(zoom) * unit for zoom in image.header.get_zooms()[:3])
+    oriented = image.header["qform_code"] > 0 or image.header["sform_code"] > 0
+    width, height, depth = proxy.shape[:3]
+    return VolumeHeader(
+        shape=(depth, height, width),
+        dtype=proxy.dtype,
+        spacing_mm=(z, y, x),
+        slope=float(proxy.slope),
+        intercept=float(proxy.inter),
+        axis_codes="".join(map(str, _axis_codes(image.affine)))[::-1] if oriented else "",
+    )
+
+
+def geometry_from_header(header: VolumeHeader) -> Geometry:
+    """The geometry of a file whose header is right: its spacing and its scale, (1, 0) where it has none."""
+    return Geometry(header.spacing_mm, header.slope, header.intercept)
+
+
+def has_nonfinite(path: Path) -> bool:
+    """Whether a volume holds NaN or infinite values; whole numbers cannot, and are not read.
+
+    Floats are read slab by slab, in memory that does not depend on the volume's size.
+
+    Raises:
+        UnusableVolumeError: the data cannot be read.
+    """
+    proxy = _stored(path)
+    if proxy.dtype.kind != "f":
+        return False
+    depth = proxy.shape[2]
+    step = max(1, _SLAB_BYTES * depth // max(1, math.prod(proxy.shape) * proxy.dtype.itemsize))
+    try:
+        return any(not np.isfinite(proxy[..., start : start + step]).all() for start in range(0, depth, step))
+    except _DAMAGE as error:
+        raise UnusableVolumeError(path, f"the file is damaged: {error}") from error
+
+
+def load_hu(path: Path, geometry: Geometry) -> np.ndarray:
+    """A volume in Hounsfield units.
+
+    The geometry's slope and intercept are applied to the values as they are stored, once; whatever scale the
+    file's own header states is not applied, since the geometry holds it where it counts.
+
+    Args:
+        path: a `.nii` or `.nii.gz` file.
+        geometry: how the record that names this file says it is to be read.
+
+    Returns:
+        (D, H, W): int16 where the stored values are whole numbers and all HU are whole and fit, else
+        float32. In the file's own orientation (see the module's text).
+
+    Raises:
+        UnusableVolumeError: the data cannot be read, or holds NaN or infinite values.
+    """
+    proxy = _stored(path)
+    try:
+        stored = np.asarray(proxy.get_unscaled()).T
+    except _DAMAGE as error:
+        raise UnusableVolumeError(path, f"the file is damaged: {error}") from error
+    slope, intercept = geometry.rescale_slope, geometry.rescale_intercept
+    if stored.dtype.kind == "f":
+        return _scaled(path, stored, slope, intercept)
+    ends = [slope * float(end) + intercept for end in (stored.min(), stored.max())] if stored.size else []
+    limits = np.iinfo(np.int16)
+    whole = float(slope).is_integer() and float(intercept).is_integer()
+    if not whole or any(not limits.min <= end <= limits.max for end in ends):
+        return _scaled(path, stored, slope, intercept)
+    if (slope, intercept) == (1, 0):
+        return stored.astype(np.int16, copy=False)
+    values = np.empty(stored.shape, dtype=np.int16)
+    for index, section in enumerate(stored):  # one at a time: the wider integers stay small
+        values[index] = section.astype(np.int64) * int(slope) + int(intercept)
+    return values
+
+
+def _scaled(path: Path, stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    values = np.empty(stored.shape, dtype=np.float32)
+    for index, section in enumerate(stored):
+        values[index] = section.astype(np.float64) * slope + intercept
+        if not np.isfinite(values[index]).all():
+            raise UnusableVolumeError(path, "the volume holds NaN or infinite values")
+    return values
+
+
+def _nibabel() -> Any:
+    """nibabel, imported when it is needed: sources that have no volumes work without it."""
+    try:
+        import nibabel
+    except ImportError as error:
+        raise ValueError("reading NIfTI volumes needs nibabel: pip install 'radir[ct]'") from error
+    return nibabel
+
+
+def _axis_codes(affine: np.ndarray) -> tuple[str, ...]:
+    return tuple(_nibabel().aff2axcodes(affine))
+
+
+def _load(path: Path) -> Any:
+    nibabel = _nibabel()
+    if not path.is_file():
+        raise UnusableVolumeError(path, "the file is missing")
+    try:
+        image = nibabel.load(path)
+    except (*_DAMAGE, nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
+        raise UnusableVolumeError(path, "the file is no readable NIfTI volume") from error
+    if not isinstance(image, nibabel.Nifti1Image):  # Nifti2Image is one, too
+        raise UnusableVolumeError(path, "the file is no readable NIfTI volume")
+    shape, dtype = image.dataobj.shape, image.dataobj.dtype
+    if len(shape) < 3 or any(size != 1 for size in shape[3:]) or 0 in shape:
+        raise UnusableVolumeError(path, f"the array is not one 3D volume: its shape is {shape}")
+    if dtype.kind not in "iuf":
+        raise UnusableVolumeError(path, f"the volume does not store real numbers: its type is {dtype}")
+    return image
+
+
+def _stored(path: Path) -> Any:
+    """The (X, Y, Z) values on the disk, which nibabel reads without the scale in the header."""
+    proxy = _load(path).dataobj
+    spec = (proxy.shape[:3], proxy.dtype, proxy.offset)
+    return _nibabel().arrayproxy.ArrayProxy(str(path), spec, keep_file_open=True)
+
+
+def _holds(path: Path, size: int) -> bool:
+    """Whether a file holds `size` bytes, once decompressed."""
+    if path.suffix != ".gz":
+        return path.stat().st_size >= size
+    with path.open("rb") as handle:
+        handle.seek(-4, 2)
+        stated = int.from_bytes(handle.read(4), "little")
+    # Bytes after the data, or several gzip members (as bgzip writes them), are no damage.
+    return stated == size % 2**32 or any(total >= size for total in _decompressed(path))
+
+
+def _decompressed(path: Path) -> Iterator[int]:
+    """The number of bytes decompressed so far, until the end or the damage."""
+    total = 0
+    try:
+        with gzip.open(path) as handle:
+            while chunk := handle.read(2**24):
+                total += len(chunk)
+                yield total
+    except _DAMAGE:
+        return
