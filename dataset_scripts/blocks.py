@@ -7,14 +7,9 @@ with the corpus, and neither the blocks nor their bytes depend on the number of 
 """
 
 import hashlib
-import itertools
-import os
 import re
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +22,7 @@ from dataset_scripts.atomic import atomic_path
 from dataset_scripts.findings import FindingsMiner
 from dataset_scripts.folder import STUDIES, VOLUMES, studies_shard
 from dataset_scripts.ontology import Ontology
+from dataset_scripts.parallel import map_in_order
 from dataset_scripts.records import SPLITS, ImageRecord, Skipped, Source
 
 BLOCKS = "blocks"  # the folder of what is needed until the dataset is complete
@@ -101,13 +97,9 @@ class BlockStore:
         Returns:
             Whether anything was written, so that later steps of an earlier try do not hold any more.
         """
-        numbered = enumerate(_batched(self._source.jobs()))
-        first, second = next(numbered, None), next(numbered, None)
-        blocks = itertools.chain(filter(None, (first, second)), numbered)
-        processes = (processes or os.cpu_count() or 1) if second else 1  # one block is not worth a start-up
         writer = _BlockWriter(self.folder, self._source, self._ontology)
+        done = map_in_order(writer, enumerate(_batched(self._source.jobs())), processes)
         changed = False
-        done = _in_order(writer, blocks, processes)
         with tqdm(desc="studies", unit="study", disable=not progress) as bar:
             for studies, is_new in done:
                 self._count += 1
@@ -152,43 +144,6 @@ def _batched(jobs: Iterator[Any]) -> Iterator[list[Any]]:
         yield block
 
 
-def _in_order(
-    writer: "_BlockWriter", blocks: Iterator[tuple[int, list[Any]]], processes: int
-) -> Iterator[tuple[int, bool]]:
-    """Write the blocks, few in flight, and yield of each (number of studies, whether it was written now)."""
-    if processes == 1:
-        yield from itertools.starmap(writer, blocks)
-        return
-    # spawn: a forked child of a process with threads (Arrow's, torch's) can hang
-    with ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(writer,)
-    ) as pool:
-        flying: deque[Future[tuple[int, bool]]] = deque()
-        try:
-            for number, jobs in blocks:
-                flying.append(pool.submit(_write_block, number, jobs))
-                if len(flying) == 2 * processes:
-                    yield flying.popleft().result()
-            while flying:
-                yield flying.popleft().result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-_worker: "_BlockWriter | None" = None  # of this worker process; the ontology is indexed once in each
-
-
-def _start_worker(writer: "_BlockWriter") -> None:
-    global _worker
-    _worker = writer
-
-
-def _write_block(number: int, jobs: list[Any]) -> tuple[int, bool]:
-    assert _worker is not None
-    return _worker(number, jobs)
-
-
 class _BlockWriter:
     """Reads the jobs of a block, mines their texts and writes it; picklable."""
 
@@ -196,7 +151,9 @@ class _BlockWriter:
         self._folder, self._source, self._ontology = folder, source, ontology
         self._miner: FindingsMiner | None = None
 
-    def __call__(self, number: int, jobs: list[Any]) -> tuple[int, bool]:
+    def __call__(self, block: tuple[int, list[Any]]) -> tuple[int, bool]:
+        """Write a block, (number, jobs), if it is not there; return (studies, whether it was written now)."""
+        number, jobs = block
         digest = hashlib.sha256(repr(jobs).encode()).hexdigest().encode()
         texts_path = _texts_path(self._folder, number)
         if texts_path.is_file() and (pq.read_schema(texts_path).metadata or {}).get(_JOBS) == digest:

@@ -1,0 +1,74 @@
+"""Map a function over a stream on all cores: in order, with few items under way."""
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+AHEAD = 2  # items for each process: one that it works on and one that waits for it
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], processes: int | None = None
+) -> Iterator[Result]:
+    """Yield `function(item)` for each item, in order; memory does not grow with their number.
+
+    Args:
+        function: picklable; sent to each process once, so what it keeps stays there.
+        items: picklable, each worth the trip; read at most `AHEAD` items a process ahead.
+        processes: how many; all cores by default. 1 stays in this process, and so does a single item. A
+            script that asks for several needs the `if __name__ == "__main__":` of `multiprocessing`.
+
+    Raises:
+        ValueError: `processes` is below 1; and whatever `function` raises.
+
+    >>> list(map_in_order(len, ["a", "bc"], processes=1))
+    [1, 2]
+    """
+    processes = processes if processes is not None else os.cpu_count() or 1
+    if processes < 1:
+        raise ValueError(f"processes must be 1 or more, got {processes}")
+    stream = iter(items)
+    head = list(itertools.islice(stream, 2))
+    if processes == 1 or len(head) < 2:  # one item is not worth a start-up
+        return map(function, itertools.chain(head, stream))
+    return _map_in_pool(function, itertools.chain(head, stream), processes)
+
+
+def _map_in_pool(
+    function: Callable[[Item], Result], items: Iterator[Item], processes: int
+) -> Iterator[Result]:
+    # spawn: a forked child of a process with threads (Arrow's, torch's) can hang
+    with ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=_start, initargs=(function,)
+    ) as pool:
+        flying: deque[Future[Any]] = deque()
+        try:
+            for item in items:
+                flying.append(pool.submit(_call, item))
+                if len(flying) == AHEAD * processes:
+                    yield flying.popleft().result()
+            while flying:
+                yield flying.popleft().result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_function: Callable[[Any], Any] | None = None  # of this worker process
+
+
+def _start(function: Callable[[Any], Any]) -> None:
+    global _function
+    _function = function
+
+
+def _call(item: Any) -> Any:
+    assert _function is not None
+    return _function(item)
