@@ -125,6 +125,7 @@ def build_dataset(
         licence=source.licence,
         homepage=source.homepage,
         sharing=source.sharing,
+        label_origin=source.label_origin,
         images=mined.counts["images"],
         studies=mined.counts["studies"],
         subjects=mined.counts["subjects"],

@@ -99,6 +99,8 @@ Relevance is RaTEScore's formula over the entities of the `{facts.scorer["name"]
 of one split: complete for validation and test, the best candidates for train. `anatomy` is empty for the
 whole report. Sub-anatomies are merged into their parents.
 
+{facts.label_origin}
+
 ## Left out
 {sum(facts.skipped.values()):,} records, listed in skipped.csv:
 

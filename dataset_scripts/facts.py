@@ -19,7 +19,7 @@ class BuildFacts:
         name, version: of the builder, and of RadIR.
         options: of the builder; "PATH" stands for what lies on the machine it ran on.
         scorer: name and parameters of what found the entities. ontology: SHA-256 of the anatomies.
-        licence, homepage, sharing: of the source.
+        licence, homepage, sharing, label_origin: of the source.
         images, studies, subjects: split -> number.
         findings: anatomy -> number of studies with findings there.
         unique_entities: behind all relevances.
@@ -34,6 +34,7 @@ class BuildFacts:
     licence: str
     homepage: str
     sharing: Sharing
+    label_origin: str
     images: dict[str, int]
     studies: dict[str, int]
     subjects: dict[str, int]

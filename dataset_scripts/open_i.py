@@ -78,6 +78,7 @@ class OpenISource:
     sharing: ClassVar = Sharing.RESTRICTED
     volumes: ClassVar = False
     label_anatomies: ClassVar[dict[str, str]] = LABEL_ANATOMIES
+    label_origin: ClassVar[str] = "Labels: set by people."
 
     def __post_init__(self) -> None:
         for option_name, choices in (("views", VIEWS), ("fallback", FALLBACKS)):

@@ -31,6 +31,7 @@ class PhantomCXRSource:
     sharing: ClassVar = Sharing.OPEN
     volumes: ClassVar = False
     label_anatomies: ClassVar[dict[str, str]] = {}
+    label_origin: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         if self.count < 1:

@@ -79,7 +79,8 @@ class Source(Protocol):
     homepage: ClassVar[str]
     sharing: ClassVar[Sharing]
     volumes: ClassVar[bool]
-    label_anatomies: ClassVar[dict[str, str]]  # where each gold label shows
+    label_anatomies: ClassVar[dict[str, str]]  # where each label shows
+    label_origin: ClassVar[str]  # who set the labels, for the card; empty without any
 
     def tables(self) -> list[Path]:
         """The files that say what the source holds; where one changes, cached results are made anew."""

@@ -1,45 +1,50 @@
 """Sections: a raw MIMIC-CXR style report -> its named sections.
 
-The headings and their normal names follow the facts of the official parser (MIT-LCP/mimic-cxr, txt/), so that
-raw reports agree with its `mimic_cxr_sectioned.csv`, but for the 54 studies overridden by hand there.
+The headings and their normal names follow the behaviour of the official parser (MIT-LCP/mimic-cxr, txt/), so
+that raw reports agree with its `mimic_cxr_sectioned.csv`; for the 54 studies that were overridden by hand
+there see overrides.py. Three things are ours: misspelt headings are told by their likeness instead of by a
+list, the first line of a report may be a heading, and a rule of underscores ends a section (`section_body`),
+so that addenda are not read as findings.
 """
 
+import difflib
+import functools
 import re
 
-# A heading: at the start of a line, blanks at most, capitals, blanks and ( ) / , - up to a colon and white
-# space.
-_HEADING = re.compile(r"^[^\S\n]*([A-Z(][A-Z ()/,-]*):(?=\s|$)", re.MULTILINE)
+# A heading: at the start of a line (after the blank that starts every line of MIMIC), capitals, blanks and
+# ( ) / , - up to a colon and white space.
+_HEADING = re.compile(r"^ ?([A-Z ()/,-]+):(?:\s|\Z)", re.MULTILINE)
 # Parts a wet read, the final report and its addenda; never text.
 _RULE = re.compile(r"^[^\S\n]*_{20,}[^\S\n]*$", re.MULTILINE)
 _TITLE = re.compile(
-    r"^\s*(?:FINAL|PRELIMINARY|WET READ|RADIOLOGY)?\s*(?:REPORT|ADDENDUM)[^\S\n]*$", re.MULTILINE
+    r"^[^\S\n]*(?:(?:FINAL|PRELIMINARY|WET READ|RADIOLOGY)[^\S\n]+)?(?:REPORT|ADDENDUM)[^\S\n]*$",
+    re.MULTILINE,
 )
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 _EXACT_NAMES = {
     "conclusion": "impression",
-    "findings and impression": "impression",
-    "findings/impression": "impression",
     # A misspelt INDICATION by its looks; the official table reads it so, and parity with its CSV counts.
     "ndication": "impression",
-    "reason for examination": "indication",
-    "chest, two views": "findings",
-    **dict.fromkeys(
-        ("finding", "findins", "findindgs", "findgings", "findngs", "findnings", "finidngs"), "findings"
-    ),
+    **dict.fromkeys(("reason for examination", "reason for exam", "clinical indication"), "indication"),
+    **dict.fromkeys(("clinical information", "pfi"), "history"),
+    **dict.fromkeys(("exam", "type of examination"), "examination"),
+    **dict.fromkeys(("recommendation", "recommendation(s)"), "recommendations"),
+    "reference exam": "comparison",
+    "wetread": "wet read",
 }
+_SPELLED = ("findings", "impression", "indication", "comparison")
+_LIKENESS = 0.85  # one or two wrong letters; NOTIFICATION and MEDICATION stay apart from INDICATION
 _CONTAINED_NAMES = ("impression", "findings", "history", "comparison", "addendum")
-# Headings that only name the study or its views stand over the findings.
+# Headings that name the study or its views stand over the findings.
 _VIEW_NAME = re.compile(
-    r"\b(?:chest|portable|ribs?|babygram|abdomen|radiographs?|x-?rays?|cxr"
-    r"|(?:pa|ap|frontal|lateral|upright|supine|semi-?upright|single|one|two|three|four)\b.*\b(?:views?|lateral|pa|ap))\b"
+    r"chest|portable|ribs|bone window|two views|(?:pa|ap|one|frontal|lateral) view"
+    r"|frontal (?:and|upright|semi-upright)|pa and lat|ap and lateral|lateral and (?:pa|ap)"
 )
-# ... unless they say why, how or what was examined.
-_NOT_FINDINGS = re.compile(
-    r"\b(?:reason|indications?|technique|exam|examination|clinical|procedure|wet read)\b"
-)
+_MINED = ("findings", "impression")
 
 
+@functools.lru_cache(maxsize=4096)
 def normal_section_name(heading: str) -> str:
     """The lower-case name under which a heading's section is kept.
 
@@ -49,21 +54,21 @@ def normal_section_name(heading: str) -> str:
     name = " ".join(heading.split()).lower()
     if name in _EXACT_NAMES:
         return _EXACT_NAMES[name]
+    if likely := difflib.get_close_matches(name, _SPELLED, n=1, cutoff=_LIKENESS):
+        return likely[0]
     for part in _CONTAINED_NAMES:
         if part in name:
             return part
-    if _VIEW_NAME.search(name) and not _NOT_FINDINGS.search(name):
-        return "findings"
-    return name
+    return "findings" if _VIEW_NAME.search(name) else name
 
 
 def split_sections(report: str) -> dict[str, str]:
     """Cut a raw report into its sections.
 
-    Text before the first heading is `preamble` (without the FINAL REPORT title); a report without any heading
-    is one `full report`. Empty sections are dropped. Where two sections share a name, the last with text
-    counts. Where neither findings nor impression is left, what follows the
-    first blank line of the last section is `last_paragraph`.
+    Text before the first heading is `preamble`; a report without any heading is one `full report`. Empty
+    sections are dropped. Where two sections share a name, the last with text counts. Where neither findings
+    nor impression is left, what follows the first blank line of the last section is `last_paragraph`. As in
+    the official parser, the line below a heading that stands alone is text even if it looks like a heading.
 
     Args:
         report: the text of a report with its line breaks.
@@ -80,38 +85,64 @@ def split_sections(report: str) -> dict[str, str]:
     if not isinstance(report, str):
         raise ValueError(f"a report must be a string, but is {type(report).__name__}: give the report's text")
     parts = _named_parts(report.replace("\r\n", "\n"))
+    parts = [(name, text) for name, text in parts if name not in _MINED or text.strip()]
+    if not any(name in _MINED for name, _ in parts):
+        _split_last_paragraph(parts)
     sections: dict[str, str] = {}
     for name, text in parts:
-        if text.strip():
+        body, after = (_plain(text), "") if name in ("preamble", "full report") else _cut_at_rule(text)
+        if body:
             sections.pop(name, None)
-            sections[name] = text.strip()
-    if sections and "findings" not in sections and "impression" not in sections:
-        _split_last_paragraph(sections)
-    return sections
+            sections[name] = body
+        if after:
+            kept = "addendum" if "ADDENDUM" in after else "preamble"
+            sections[kept] = "\n".join(filter(None, (sections.get(kept), _plain(after))))
+    return {name: text for name, text in sections.items() if text}
+
+
+def section_body(text: str) -> str:
+    """A section's text without what a rule of underscores parts from it, and without titles.
+
+    For sections that others have cut, such as those of `mimic_cxr_sectioned.csv`.
+
+    >>> section_body("Clear.\\n " + "_" * 78 + "\\n ADDENDUM\\n Discussed by phone.\\n")
+    'Clear.'
+    """
+    return _cut_at_rule(text.replace("\r\n", "\n"))[0]
 
 
 def _named_parts(report: str) -> list[tuple[str, str]]:
-    """(normal name, raw text) of every section in report order, before empty ones are dropped."""
-    if not _HEADING.search(report):
-        return [("full report", _TITLE.sub("", _RULE.sub("", report)))]
-    parts: list[tuple[str, str]] = []
-    for block in _RULE.split(report):
-        headings = list(_HEADING.finditer(block))
-        head = block[: headings[0].start()] if headings else block
-        kind = "addendum" if "ADDENDUM" in head else "preamble"
-        parts.append((kind, _TITLE.sub("", head)))
-        ends = [*(heading.start() for heading in headings[1:]), len(block)]
-        for heading, end in zip(headings, ends, strict=False):
-            parts.append((normal_section_name(heading.group(1)), block[heading.end() : end]))
+    """(normal name, raw text) of every section in report order, empty ones too."""
+    heading = _HEADING.search(report)
+    if heading is None:
+        return [("full report", report)]
+    parts = [("preamble", report[: heading.start()])]
+    while heading is not None:
+        line_end = report.find("\n", heading.end())
+        following = _HEADING.search(report, line_end) if line_end >= 0 else None
+        end = following.start() if following else len(report)
+        parts.append((normal_section_name(heading.group(1)), report[heading.end() : end]))
+        heading = following
     return parts
 
 
-def _split_last_paragraph(sections: dict[str, str]) -> None:
+def _split_last_paragraph(parts: list[tuple[str, str]]) -> None:
     """Move what follows the last section's blank line to `last_paragraph`; a full report stays whole."""
-    name, text = list(sections.items())[-1]
+    name, text = parts[-1]
     pieces = _BLANK_LINE.split(text, maxsplit=1)
-    if len(pieces) == 1:
-        return
-    if name != "full report":
-        sections[name] = pieces[0].strip()
-    sections["last_paragraph"] = pieces[1].strip()
+    if len(pieces) == 2:
+        parts[-1] = (name, text if name == "full report" else pieces[0])
+        parts.append(("last_paragraph", pieces[1]))
+
+
+def _cut_at_rule(text: str) -> tuple[str, str]:
+    """(Text up to the first rule that has text above it, what comes below it with its titles)."""
+    pieces = _RULE.split(text)
+    for number, piece in enumerate(pieces):
+        if body := _plain(piece):
+            return body, "\n".join(pieces[number + 1 :]).strip()
+    return "", ""
+
+
+def _plain(text: str) -> str:
+    return _TITLE.sub("", _RULE.sub("", text)).strip()

@@ -4,7 +4,7 @@ exactly once.
 Axes and frame: a NIfTI array is (X, Y, Z) with X running fastest; every array and spacing here is (D, H, W),
 that is (z, y, x), the same memory seen in the opposite order. Nothing is flipped or reoriented: the direction
 of each axis is the file's, as `VolumeHeader.axis_codes` tells, and to bring it to one canonical frame is left
-to the image processor. Reading takes nibabel, from the extra `ct`.
+to the image processor.
 """
 
 import gzip
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 
 from dataset_scripts.records import Geometry
@@ -163,21 +164,11 @@ def _scaled(path: Path, stored: np.ndarray, slope: float, intercept: float) -> n
     return values
 
 
-def _nibabel() -> Any:
-    """nibabel, imported when it is needed: sources that have no volumes work without it."""
-    try:
-        import nibabel
-    except ImportError as error:
-        raise ValueError("reading NIfTI volumes needs nibabel: pip install 'radir[ct]'") from error
-    return nibabel
-
-
 def _axis_codes(affine: np.ndarray) -> tuple[str, ...]:
-    return tuple(_nibabel().aff2axcodes(affine))
+    return tuple(nibabel.aff2axcodes(affine))
 
 
 def _load(path: Path) -> Any:
-    nibabel = _nibabel()
     if not path.is_file():
         raise UnusableVolumeError(path, "the file is missing")
     try:
@@ -186,7 +177,7 @@ def _load(path: Path) -> Any:
         raise UnusableVolumeError(path, "the file is no readable NIfTI volume") from error
     if not isinstance(image, nibabel.Nifti1Image):  # Nifti2Image is one, too
         raise UnusableVolumeError(path, "the file is no readable NIfTI volume")
-    shape, dtype = image.dataobj.shape, image.dataobj.dtype
+    shape, dtype = image.shape, image.get_data_dtype()
     if len(shape) < 3 or any(size != 1 for size in shape[3:]) or 0 in shape:
         raise UnusableVolumeError(path, f"the array is not one 3D volume: its shape is {shape}")
     if dtype.kind not in "iuf":
@@ -198,7 +189,7 @@ def _stored(path: Path) -> Any:
     """The (X, Y, Z) values on the disk, which nibabel reads without the scale in the header."""
     proxy = _load(path).dataobj
     spec = (proxy.shape[:3], proxy.dtype, proxy.offset)
-    return _nibabel().arrayproxy.ArrayProxy(str(path), spec, keep_file_open=True)
+    return nibabel.arrayproxy.ArrayProxy(str(path), spec, keep_file_open=True)
 
 
 def _holds(path: Path, size: int) -> bool:

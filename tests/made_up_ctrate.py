@@ -9,7 +9,7 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from dataset_scripts.ctrate import CTRateSource
+from dataset_scripts.ctrate.source import CTRateSource
 from dataset_scripts.records import ImageRecord, Skipped, read_all
 
 LABELS = ("Cardiomegaly", "Pleural effusion")

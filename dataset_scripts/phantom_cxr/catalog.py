@@ -1,40 +1,8 @@
 """What a phantom can show: every anatomy with its findings, their degrees and how often they occur."""
 
-from dataclasses import dataclass
+from dataset_scripts.phantom_state import NORMAL, AnatomySpec, FindingSpec, both_sides
 
-NORMAL = "normal"
-
-
-@dataclass(frozen=True)
-class FindingSpec:
-    """One abnormal finding of an anatomy.
-
-    Attributes:
-        name: the finding, e.g. "effusion".
-        degrees: its degrees, mildest first; empty where the finding has none.
-        weight: its share among the abnormal findings of the anatomy (relative, need not sum to 1).
-    """
-
-    name: str
-    degrees: tuple[str, ...] = ()
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class AnatomySpec:
-    """One anatomy: its findings, the chance that it is normal, its side and phrase group."""
-
-    name: str
-    group: str
-    findings: tuple[FindingSpec, ...]
-    side: str = ""
-    normal_chance: float = 0.5
-
-    @property
-    def sign(self) -> int:
-        """+1 for the patient's left (image right), -1 for the patient's right, 0 for neither."""
-        return {"left": 1, "right": -1}.get(self.side, 0)
-
+__all__ = ["ANATOMIES", "NORMAL", "AnatomySpec", "FindingSpec"]
 
 _UPPER_LOBE = (
     FindingSpec("nodule", ("small", "large")),
@@ -69,15 +37,10 @@ _HEMIDIAPHRAGM = (
     FindingSpec("free air", weight=0.9),
 )
 
-
-def _both_sides(part: str, group: str, findings: tuple[FindingSpec, ...]) -> tuple[AnatomySpec, ...]:
-    return tuple(AnatomySpec(f"{side} {part}", group, findings, side) for side in ("right", "left"))
-
-
 _SPECS = (
-    *_both_sides("upper lobe", "upper lobe", _UPPER_LOBE),
-    *_both_sides("lower lobe", "lower lobe", _LOWER_LOBE),
-    *_both_sides("pleura", "pleura", _PLEURA),
+    *both_sides("upper lobe", "upper lobe", _UPPER_LOBE),
+    *both_sides("lower lobe", "lower lobe", _LOWER_LOBE),
+    *both_sides("pleura", "pleura", _PLEURA),
     AnatomySpec(
         "heart",
         "heart",
@@ -102,7 +65,7 @@ _SPECS = (
         "trachea",
         (FindingSpec("deviated right", ("mild", "marked")), FindingSpec("deviated left", ("mild", "marked"))),
     ),
-    *_both_sides("hilum", "hilum", _HILUM),
+    *both_sides("hilum", "hilum", _HILUM),
     AnatomySpec(
         "aorta",
         "aorta",
@@ -132,7 +95,7 @@ _SPECS = (
             FindingSpec("left plate", weight=0.8),
         ),
     ),
-    *_both_sides("hemidiaphragm", "hemidiaphragm", _HEMIDIAPHRAGM),
+    *both_sides("hemidiaphragm", "hemidiaphragm", _HEMIDIAPHRAGM),
     AnatomySpec(
         "spine",
         "spine",

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from dataset_scripts.phantom_state import keyed_streams
+
 from . import body, detector, lesions, skeleton
 from .catalog import ANATOMIES
 from .devices import draw_devices
@@ -37,11 +39,7 @@ def render(state: PhantomState, nuisance_seed: int, size: int = 256) -> Array:
         )
     if nuisance_seed < 0:
         raise ValueError(f"nuisance_seed is {nuisance_seed}, expected 0 or more: pass a non-negative seed.")
-    # keyed counter streams: independent by design and cheap to make
-    rngs = {
-        name: np.random.Generator(np.random.Philox(key=[nuisance_seed, number]))
-        for number, name in enumerate(_STREAMS)
-    }
+    rngs = keyed_streams(nuisance_seed, _STREAMS)
     grid = make_grid(size)
     view = draw_view(rngs["view"])
     thorax = make_thorax(state, view, rngs["thorax"])

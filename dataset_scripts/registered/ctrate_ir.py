@@ -1,6 +1,6 @@
 """`load_dataset("ctrate_ir", ...)`."""
 
-from dataset_scripts.ctrate import CTRateSource
+from dataset_scripts.ctrate.source import CTRateSource
 from dataset_scripts.registered.builder import SourceBuilder
 
 

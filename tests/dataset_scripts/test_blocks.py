@@ -31,6 +31,7 @@ class MadeUpSource:
     sharing = Sharing.OPEN
     volumes = False
     label_anatomies: ClassVar[dict[str, str]] = {}
+    label_origin = ""
 
     def jobs(self) -> Iterator[int | Skipped]:
         yield Skipped("row 0", "leads nowhere")
@@ -89,12 +90,13 @@ def test_an_interrupted_build_goes_on_and_gives_the_same_bytes(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(MadeUpSource, "read", counted_read)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         if stop_in == "entities":
             patch.setattr("dataset_scripts.store.EntityStore.build", interrupt)
         if stop_in == "relevance":
             patch.setattr("dataset_scripts.relevance_tables._join", interrupt)
-        build(MadeUpSource(), tmp_path / "made-up")
+        with pytest.raises(KeyboardInterrupt):
+            build(MadeUpSource(), tmp_path / "made-up")
     assert not (tmp_path / "made-up").exists()
     broken["on"] = False
     read.clear()
@@ -112,9 +114,10 @@ def test_a_source_that_changed_meanwhile_is_built_anew(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr("dataset_scripts.relevance_tables._join", interrupt)
-        build(MadeUpSource(), tmp_path / "made-up")
+        with pytest.raises(KeyboardInterrupt):
+            build(MadeUpSource(), tmp_path / "made-up")
     monkeypatch.setattr(MadeUpSource, "jobs", lambda self: iter(range(100)))
     facts = build(MadeUpSource(), tmp_path / "made-up")
     assert sum(facts.studies.values()) == 98

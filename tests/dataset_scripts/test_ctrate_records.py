@@ -5,9 +5,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dataset_scripts import ctrate
-from dataset_scripts.ctrate import LABEL_ANATOMIES, CTRateSource
-from dataset_scripts.ctrate_tables import VolumeName
+from dataset_scripts.ctrate import source as ctrate
+from dataset_scripts.ctrate.source import LABEL_ANATOMIES, CTRateSource
+from dataset_scripts.ctrate.tables import VolumeName
 from dataset_scripts.findings import FindingsMiner
 from dataset_scripts.ontology import default_ontology
 from dataset_scripts.records import ImageRecord, Sharing, Skipped, read_all

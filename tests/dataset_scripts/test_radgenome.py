@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from dataset_scripts.ctrate.radgenome import read_region_reports
 from dataset_scripts.findings import FindingsMiner
 from dataset_scripts.ontology import default_ontology
-from dataset_scripts.radgenome import read_region_reports
 from dataset_scripts.records import Skipped
 from tests.made_up_ctrate import region_table
 

@@ -1,8 +1,10 @@
 """Raw reports fall into the sections that MIMIC-CXR's official parser gives."""
 
+import time
+
 import pytest
 
-from dataset_scripts.sections import normal_section_name, split_sections
+from dataset_scripts.sections import normal_section_name, section_body, split_sections
 
 FULL = """                                 FINAL REPORT
  EXAMINATION:  CHEST (PA AND LAT)
@@ -44,7 +46,20 @@ def test_a_report_falls_into_its_sections_in_order_without_the_title() -> None:
         ("PORTABLE AP CHEST RADIOGRAPH", "findings"),
         ("FRONTAL AND LATERAL VIEWS", "findings"),
         ("REASON FOR EXAMINATION", "indication"),
-        ("REASON FOR EXAM (CHEST)", "reason for exam (chest)"),
+        # The official parser takes any heading that names the chest for findings: parity counts.
+        ("REASON FOR EXAM (CHEST)", "findings"),
+        ("REASON FOR EXAM", "indication"),
+        ("REFERENCE EXAM", "comparison"),
+        ("HISTORY AND FINDINGS", "findings"),
+        ("COMPARISON FINDINGS", "findings"),
+        ("BONE WINDOW", "findings"),
+        ("FRONTAL SEMI-UPRIGHT", "findings"),
+        ("LATERAL AND PA", "findings"),
+        ("RIBS, RIGHT", "findings"),
+        ("AP AND LAT", "ap and lat"),
+        ("ABDOMEN", "abdomen"),
+        ("RECOMMENDATION(S)", "recommendations"),
+        ("WETREAD", "wet read"),
         ("CLINICAL HISTORY", "history"),
         ("COMPARISONS", "comparison"),
         ("TECHNIQUE", "technique"),
@@ -53,6 +68,38 @@ def test_a_report_falls_into_its_sections_in_order_without_the_title() -> None:
 )
 def test_headings_get_their_normal_names(heading: str, name: str) -> None:
     assert normal_section_name(heading) == name
+
+
+def test_misspelt_headings_are_told_by_their_likeness() -> None:
+    for heading in ("FINDING", "FINDINS", "FINDINDGS", "FINDGINGS", "FINDNGS", "FINDNINGS", "FINIDNGS"):
+        assert normal_section_name(heading) == "findings"
+    for heading in ("IMPRESSON", "MPRESSION", "IMPERSSION", "IMORESSION"):
+        assert normal_section_name(heading) == "impression"
+    for heading in ("NOTIFICATION", "MEDICATION", "DICTATION", "EXAMINATION", "OPINION", "DATE", "NOTE"):
+        assert normal_section_name(heading) == heading.lower()
+
+
+@pytest.mark.parametrize(
+    ("report", "sections"),
+    [
+        # a heading below one that stands alone is text, as in the official parser
+        (" FINDINGS:\n IMPRESSION:  Clear.\n NOTE:  x", {"findings": "IMPRESSION:  Clear.", "note": "x"}),
+        (" FINDINGS:\n \n IMPRESSION:  Clear.", {"impression": "Clear."}),
+        # lower case, digits and a colon without white space make no heading
+        (" FINDINGS: ok\n AT 10:PM\n Impression: x\n L1: y", "findings"),
+        # two blanks before it are still one heading; two words of it may be far apart
+        (" FINDINGS: a\n   (IMPRESSION): b", {"findings": "a", "impression": "b"}),
+        # an empty last section hides the paragraph above it
+        (" HISTORY: a\n \n Clear.\n NOTE:  \n", {"history": "a\n \n Clear."}),
+        # a bare heading's own line break is no blank line, one more is
+        (" HISTORY: a\n COMPARISON:\n \n Clear.", {"history": "a", "comparison": "Clear."}),
+        (" HISTORY: a\n COMPARISON: \n \n Clear.", {"history": "a", "last_paragraph": "Clear."}),
+    ],
+)
+def test_the_corners_of_the_official_parser_are_kept(report: str, sections: dict[str, str] | str) -> None:
+    if isinstance(sections, str):
+        sections = {sections: report.partition(": ")[2]}
+    assert split_sections(report) == sections
 
 
 @pytest.mark.parametrize(
@@ -95,6 +142,20 @@ def test_a_rule_of_underscores_ends_a_section_and_starts_an_addendum() -> None:
     assert split_sections(report) == {"impression": "Clear.", "addendum": "Discussed by phone."}
     wet_read = f" WET READ: ___ 10:22 PM\n  Clear.\n{rule}\n        FINAL REPORT\n FINDINGS:  Normal.\n"
     assert split_sections(wet_read) == {"wet read": "___ 10:22 PM\n  Clear.", "findings": "Normal."}
+
+
+def test_a_section_cut_by_others_loses_what_a_rule_parts_from_it() -> None:
+    rule = " " + "_" * 78
+    assert section_body(f" The lungs are\n clear.\n{rule}\n ADDENDUM\n No.\n") == "The lungs are\n clear."
+    assert section_body(f"{rule}\n   FINAL REPORT\n Clear ___.\n") == "Clear ___."
+    assert section_body(" \n") == ""
+
+
+def test_long_reports_of_one_kind_of_character_take_no_time() -> None:
+    for character in (" ", "\n", "A", "_", " \n"):
+        start = time.perf_counter()
+        split_sections(character * 100_000)
+        assert time.perf_counter() - start < 2.0
 
 
 def test_something_else_than_a_string_is_refused() -> None:

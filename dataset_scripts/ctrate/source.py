@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from dataset_scripts.ctrate_tables import (
+from dataset_scripts.ctrate.radgenome import RegionReports, read_region_reports, region_tables
+from dataset_scripts.ctrate.tables import (
     OFFICIAL_SPLITS,
     Scan,
     Volume,
@@ -30,7 +31,6 @@ from dataset_scripts.ctrate_tables import (
     table_shape,
     table_spacing,
 )
-from dataset_scripts.radgenome import RegionReports, read_region_reports, region_tables
 from dataset_scripts.records import Geometry, ImageRecord, Sharing, Skipped, option
 from dataset_scripts.splits import split_of_subject
 from dataset_scripts.volumes import (
@@ -118,6 +118,7 @@ class CTRateSource:
     sharing: ClassVar[Sharing] = Sharing.RESTRICTED
     volumes: ClassVar[bool] = True
     label_anatomies: ClassVar[dict[str, str]] = LABEL_ANATOMIES
+    label_origin: ClassVar[str] = "Labels: read from the reports by a text classifier, not set by people."
 
     def __post_init__(self) -> None:
         for field, choices in (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dataset_scripts.ctrate_tables import VolumeName
+from dataset_scripts.ctrate.tables import VolumeName
 from dataset_scripts.ontology import Ontology, default_ontology
 from dataset_scripts.records import Skipped
 

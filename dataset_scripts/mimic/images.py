@@ -1,0 +1,76 @@
+"""MIMIC-CXR's images: is a JPEG whole, and a JPEG or DICOM as a grey PNG of a given size."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dataset_scripts.mimic.dicom import read_dicom
+
+UNREADABLE = "the image file is unreadable"
+TRUNCATED = "the image file is truncated"
+_END_OF_IMAGE = b"\xff\xd9"
+_TAIL = 64  # bytes in which the end marker must lie; some writers pad with zeros
+# What PIL raises on a damaged file; its UnidentifiedImageError is an OSError.
+_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def check_jpeg(path: Path) -> None:
+    """Check a JPEG's header and its end.
+
+    Nothing is decoded, which would cost hours for 377,110 images: damage in the middle of a file goes unseen
+    here and is what `sha256sum -c SHA256SUMS.txt` is for. A file that broke off lacks the marker at its end.
+
+    Raises:
+        ValueError: if either is damaged.
+    """
+    try:
+        with Image.open(path) as image:
+            kind = image.format
+        with path.open("rb") as file:
+            file.seek(-min(_TAIL, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            tail = file.read()
+    except _DAMAGE as error:
+        raise ValueError(UNREADABLE) from error
+    if kind != "JPEG":
+        raise ValueError(UNREADABLE)
+    if not tail.rstrip(b"\0").endswith(_END_OF_IMAGE):
+        raise ValueError(TRUNCATED)
+
+
+def render_jpeg(path: Path, size: int) -> bytes:
+    """A JPEG as an 8-bit grey PNG whose shorter side is `size` pixels, or its own if that is less.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    try:
+        with Image.open(path) as image:
+            # The decoder may skip detail: never below twice the wanted size, so that the result stays smooth.
+            scale = 2 * size / min(image.size)
+            image.draft("L", (round(image.width * scale), round(image.height * scale)))
+            return _png(image.convert("L"), size)
+    except _DAMAGE as error:
+        truncated = "truncated" in str(error)
+        raise ValueError(TRUNCATED if truncated else UNREADABLE) from error
+
+
+def render_dicom(path: Path, size: int) -> bytes:
+    """A DICOM as an 8-bit grey PNG whose shorter side is `size` pixels, or its own if that is less.
+
+    Raises:
+        ValueError: as `read_dicom` does.
+    """
+    return _png(Image.fromarray(np.ascontiguousarray(read_dicom(path))), size)
+
+
+def _png(image: Image.Image, size: int) -> bytes:
+    scale = size / min(image.size)
+    if scale < 1:
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    encoded = io.BytesIO()
+    image.save(encoded, format="PNG")
+    return encoded.getvalue()
