@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import v2
 
-from dataset_scripts.relevance_tables import WHOLE_REPORT
 from dataset_scripts.folder import BuiltDataset
 from dataset_scripts.relevance import RelevanceEngine
+from dataset_scripts.relevance_tables import WHOLE_REPORT
 
 
 def augmentation() -> v2.Transform:
