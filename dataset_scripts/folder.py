@@ -12,6 +12,7 @@ entities/                      the entity store, from which every relevance foll
 skipped.csv                    what the build left out, with its reason
 """
 
+import dataclasses
 import hashlib
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ import pyarrow.parquet as pq
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
-from dataset_scripts.records import SPLITS
+from dataset_scripts.records import SPLITS, Geometry
 from dataset_scripts.relevance import RelevanceEngine
 from dataset_scripts.store import EntityStore
 
@@ -108,6 +109,10 @@ class BuiltDataset:
     def path(self, image: str) -> Path:
         """Where a volume of the `studies` lies: inside the dataset, or in the tree it was built from."""
         return self.folder / image  # an absolute path stays what it is
+
+    def geometry(self, row: dict[str, Any]) -> Geometry:
+        """How to read the volume of one row of the `studies`."""
+        return Geometry(*(row[item.name] for item in dataclasses.fields(Geometry)))
 
     def findings(self, split: str) -> dict[str, dict[str, str]]:
         """study_id -> anatomy -> the sentences about that anatomy."""
