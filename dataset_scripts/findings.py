@@ -5,12 +5,16 @@ it is part of.
 """
 
 import functools
+from collections import defaultdict
+from collections.abc import Mapping
 
-from dataset_scripts.laterality import SideFinder
-from dataset_scripts.mentions import MentionFinder
+from dataset_scripts.laterality import BOTH, SideFinder
+from dataset_scripts.mentions import MentionFinder, lineage_bits
 from dataset_scripts.ontology import Ontology, default_ontology
 from dataset_scripts.sentences import split_sentences
 from dataset_scripts.words import tokenize
+
+_KEPT = 65536  # sentences; about 20 MB
 
 
 class FindingsMiner:
@@ -18,6 +22,7 @@ class FindingsMiner:
 
     Args:
         ontology: the anatomies to mine; the packaged one by default.
+        kept: number of sentences, those met last, whose anatomies are kept: reports repeat their sentences.
 
     Example:
         >>> miner = FindingsMiner()
@@ -27,23 +32,23 @@ class FindingsMiner:
         'The heart is large. Small left effusion.'
     """
 
-    def __init__(self, ontology: Ontology | None = None) -> None:
+    def __init__(self, ontology: Ontology | None = None, kept: int = _KEPT) -> None:
+        self._kept = kept
         self.ontology = ontology or default_ontology()
         self._mentions = MentionFinder(self.ontology)
         self._sides = SideFinder(self.ontology)
-        numbers = {name: number for number, name in enumerate(self.ontology.names)}
-        # For each anatomy the bits of itself and of all that it is part of.
-        self._lineage = tuple(
-            functools.reduce(
-                lambda bits, a: bits | 1 << numbers[a], self.ontology.ancestors(name), 1 << numbers[name]
-            )
-            for name in self.ontology.names
-        )
-        self._numbers_of: dict[int, tuple[int, ...]] = {}
+        self._lineage = lineage_bits(self.ontology)
+        # The anatomies that have a left or a right one, as bits.
+        self._paired = sum(1 << n for n in range(len(self.ontology)) if self._sides.children(n, BOTH))
+        self._with_wholes = functools.lru_cache(kept)(self._link_with_wholes)
+        self._numbers = functools.lru_cache(kept)(_numbers)
+
+    def __reduce__(self) -> tuple[type["FindingsMiner"], tuple[Ontology, int]]:
+        return FindingsMiner, (self.ontology, self._kept)  # what is kept for speed stays in its process
 
     def link(self, sentence: str) -> tuple[str, ...]:
         """The anatomies that one sentence mentions, in ontology order, without the wholes of these."""
-        return tuple(self.ontology.names[number] for number in sorted(self._link(sentence)))
+        return tuple(self.ontology.names[number] for number in _numbers(self._link(sentence)))
 
     def mine(self, text: str) -> dict[str, str]:
         """The sentences about each anatomy.
@@ -55,31 +60,64 @@ class FindingsMiner:
             Anatomy -> its own sentences and those of its parts, each once, joined by a blank in report order.
             Anatomies that the text does not mention are absent; the others come in ontology order.
         """
-        found: dict[int, list[str]] = {}
+        found: defaultdict[int, list[str]] = defaultdict(list)
         for sentence in split_sentences(text):
-            bits = 0
-            for number in self._link(sentence):
-                bits |= self._lineage[number]
-            for number in self._decode(bits):
-                found.setdefault(number, []).append(sentence)
+            for number in self._with_wholes(sentence):
+                found[number].append(sentence)
         return {self.ontology.names[number]: " ".join(found[number]) for number in sorted(found)}
 
-    def _link(self, sentence: str) -> set[int]:
+    def mine_regional(self, regional: Mapping[str, str]) -> dict[str, str]:
+        """The sentences about each anatomy where the source has tied sentences to anatomies (RadGenome).
+
+        A sentence counts for the anatomy that it is tied to, for those that it mentions, and for the wholes
+        of these.
+
+        Args:
+            regional: anatomy, by any name that `Ontology.resolve` knows -> the text about it.
+
+        Returns:
+            As `mine`; sentences in the given order, one that several anatomies share once for each anatomy.
+
+        Raises:
+            ValueError: if no anatomy goes by one of the names.
+        """
+        found: defaultdict[int, dict[str, None]] = defaultdict(dict)
+        for name, text in regional.items():
+            tied = self._lineage[self.ontology.names.index(self.ontology.resolve(name))]
+            for sentence in split_sentences(text):
+                for number in {*self._numbers(tied), *self._with_wholes(sentence)}:
+                    found[number][sentence] = None
+        return {self.ontology.names[number]: " ".join(found[number]) for number in sorted(found)}
+
+    def _link_with_wholes(self, sentence: str) -> tuple[int, ...]:
+        """The anatomies that a sentence counts for, as numbers in the ontology."""
+        bits = 0
+        for number in self._numbers(self._link(sentence)):
+            bits |= self._lineage[number]
+        return self._numbers(bits)
+
+    def _link(self, sentence: str) -> int:
+        """The bits of the anatomies that a sentence mentions."""
         tokens = tokenize(sentence)
         mentions = self._mentions.find(tokens)
-        linked = {number for mention in mentions for number, _ in mention.owners}
-        if mentions and self._sides.has_side(tokens):
+        bits = 0
+        for mention in mentions:
+            for number, _ in mention.owners:
+                bits |= 1 << number
+        if bits & self._paired and self._sides.has_side(tokens):
             for mention, sides in zip(mentions, self._sides.find(tokens, mentions), strict=True):
                 if sides:
                     for number, _ in mention.owners:
-                        linked.update(self._sides.children(number, sides))
-        return linked
+                        for child in self._sides.children(number, sides):
+                            bits |= 1 << child
+        return bits
 
-    def _decode(self, bits: int) -> tuple[int, ...]:
-        """The anatomy numbers whose bits are set; kept, since reports repeat a few thousand combinations."""
-        numbers = self._numbers_of.get(bits)
-        if numbers is None:
-            numbers = tuple(number for number in range(bits.bit_length()) if bits >> number & 1)
-            if len(self._numbers_of) < 65536:
-                self._numbers_of[bits] = numbers
-        return numbers
+
+def _numbers(bits: int) -> tuple[int, ...]:
+    """The numbers of the bits that are set, ascending."""
+    numbers = []
+    while bits:
+        lowest = bits & -bits
+        numbers.append(lowest.bit_length() - 1)
+        bits ^= lowest
+    return tuple(numbers)

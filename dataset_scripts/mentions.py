@@ -16,7 +16,12 @@ SUGGESTED, IMPLIED, EXPLICIT = range(3)
 _END = ""  # the key of a trie node under which the term that ends there is kept; no token is empty
 _COORDINATORS = frozenset({"and", "or", "&", "/", ",", "to", "as", "well"})
 _CHUNK_MARKS = frozenset({"and", "or", "&", "/", ",", ";", ":", "(", "but", "no", "there"})
-_FRONTING = frozenset({"in", "at", "within", "on"})
+_FRONTING = frozenset({"in", "at", "within", "on", "as"})
+# "No mass or stone in both kidneys": such a place is that of all before it that names none.
+_LOCATING = frozenset({"in", "within", "of", "from"})
+_PASSED_OVER = frozenset({"the", "a", "both", "bilateral", "left", "right"})
+# "Scattered opacities, most notably in the middle lobe" are elsewhere too.
+_SINGLING_OUT = frozenset(["most", "mostly", "mainly", "notably", "especially", "predominantly"])
 _LANDMARKS = frozenset(
     [
         "over",
@@ -35,9 +40,8 @@ _LANDMARKS = frozenset(
     ]
 )
 
-Owners = tuple[
-    tuple[int, int], ...
-]  # (number of the anatomy in the ontology, SUGGESTED | IMPLIED | EXPLICIT)
+# (number of the anatomy in the ontology, SUGGESTED | IMPLIED | EXPLICIT) each
+Owners = tuple[tuple[int, int], ...]
 
 
 @dataclass(slots=True)
@@ -47,6 +51,23 @@ class Mention:
     start: int
     end: int
     owners: Owners
+    term: "_Term"
+
+
+class _Term:
+    """What is known of a term before any sentence is read.
+
+    Sets of anatomies are integers with one bit an anatomy: unions and subsets of them cost next to nothing.
+    """
+
+    __slots__ = ("only_suggests", "owners", "places", "suggests")
+
+    def __init__(self, owners: Owners) -> None:
+        kinds = [kind for _, kind in owners]
+        self.owners = owners
+        self.places = sum(1 << number for number, kind in owners if kind == EXPLICIT)
+        self.suggests = SUGGESTED in kinds
+        self.only_suggests = all(kind == SUGGESTED for kind in kinds)
 
 
 class MentionFinder:
@@ -72,14 +93,9 @@ class MentionFinder:
                         owners[number] = max(kind, owners.get(number, SUGGESTED))
         for phrase in ontology.not_anatomy:
             forms[fold(phrase)] = {}
-        self._forms: dict[tuple[str, ...], Owners] = {
-            form: tuple(owners.items()) for form, owners in forms.items()
-        }
+        self._forms = {form: _Term(tuple(owners.items())) for form, owners in forms.items()}
         self._root = _trie(self._forms)
-        self._lineage = [
-            frozenset(ontology.names.index(a) for a in (anatomy.name, *ontology.ancestors(anatomy.name)))
-            for anatomy in ontology
-        ]
+        self._lineage = lineage_bits(ontology)
 
     def find(self, tokens: list[str]) -> list[Mention]:
         """The mentions in a sentence, in order, not overlapping.
@@ -91,31 +107,28 @@ class MentionFinder:
             tokens: from `words.tokenize`.
         """
         mentions = [mention for mention in self._match(tokens) if mention.owners]
-        if len(mentions) > 1:
+        if len(mentions) > 1 and any(mention.term.suggests for mention in mentions):
             self._settle_suggestions(tokens, mentions)
-        return [mention for mention in mentions if mention.owners]
+            return [mention for mention in mentions if mention.owners]
+        return mentions
 
     def _match(self, tokens: list[str]) -> list[Mention]:
         mentions: list[Mention] = []
-        root, count, position = self._root, len(tokens), 0
-        while position < count:
-            node = root.get(tokens[position])
-            if node is None:
-                position += 1
-                continue
-            found, end, ahead = None, position, position + 1
+        root, count, end = self._root, len(tokens), 0
+        for start in [position for position, token in enumerate(tokens) if token in root]:
+            if start < end:
+                continue  # inside the term before
+            term, node, ahead = None, root[tokens[start]], start + 1
             while node is not None:
                 if _END in node:
-                    found, end = node[_END], ahead
+                    term, end = node[_END], ahead
                 node = node.get(tokens[ahead]) if ahead < count else None
                 ahead += 1
-            if found is None:
-                position += 1
+            if term is None:
                 continue
-            if position and end - position > 1 and tokens[position - 1] in _COORDINATORS:
-                self._complete_conjuncts(tokens, position, end, mentions)
-            mentions.append(Mention(position, end, found))
-            position = end
+            if start and end - start > 1 and tokens[start - 1] in _COORDINATORS:
+                self._complete_conjuncts(tokens, start, end, mentions)
+            mentions.append(Mention(start, end, term.owners, term))
         return mentions
 
     def _complete_conjuncts(self, tokens: list[str], start: int, end: int, mentions: list[Mention]) -> None:
@@ -140,39 +153,50 @@ class MentionFinder:
         """The longest known term made of words before `stop` and last words of `tail`."""
         for begin in range(max(0, stop - 3), stop):
             for head in range(len(tail)):
-                owners = self._forms.get((*tokens[begin:stop], *tail[head:]))
-                if owners:
-                    return Mention(begin, stop, owners)
+                term = self._forms.get((*tokens[begin:stop], *tail[head:]))
+                if term is not None and term.owners:
+                    return Mention(begin, stop, term.owners, term)
         return None
 
     def _settle_suggestions(self, tokens: list[str], mentions: list[Mention]) -> None:
         """Drop suggested owners from mentions whose part of the sentence names a place elsewhere."""
         chunks = _chunks(tokens, mentions)
+        has_landmarks = not _LANDMARKS.isdisjoint(tokens)
         # "In the liver, there is a nodule": a place up front holds for all that names none.
-        fronted = _places(tokens, chunks[0]) if tokens[0] in _FRONTING else set()
-        carried: set[int] = set()
-        for chunk in reversed(chunks):
-            # "mass or nodule in the liver": a chunk without a place takes that of a next chunk of its kind.
-            places = _places(tokens, chunk) or carried or fronted
-            opens_with_suggestion = all(kind == SUGGESTED for _, kind in chunk[0].owners)
+        fronted = _places(tokens, chunks[0], has_landmarks) if tokens[0] in _FRONTING else 0
+        carried = 0
+        for index in range(len(chunks) - 1, -1, -1):
+            chunk = chunks[index]
+            # "mass or nodule in the liver": a chunk without a place takes that of a next chunk of its kind;
+            # "lesion of the spleen (cyst?)": one in brackets that of the chunk before.
+            places = _places(tokens, chunk, has_landmarks) or carried or fronted
+            if not places and index and "(" in tokens[chunks[index - 1][-1].end : chunk[0].start]:
+                places = _places(tokens, chunks[index - 1], has_landmarks)
+            carried = places if chunk[0].term.only_suggests or _is_located(tokens, chunk[0]) else 0
+            if not places:
+                continue
             for mention in chunk:
-                mention.owners = tuple(
-                    (number, kind)
-                    for number, kind in mention.owners
-                    if kind != SUGGESTED or places <= self._lineage[number]
-                )
-            carried = places if opens_with_suggestion else set()
+                if mention.term.suggests:
+                    mention.owners = tuple(
+                        (number, kind)
+                        for number, kind in mention.owners
+                        if kind != SUGGESTED or not places & ~self._lineage[number]
+                    )
 
 
-def _places(tokens: list[str], chunk: list[Mention]) -> set[int]:
-    """The anatomies that a chunk names as the place of its findings."""
-    return {
-        number
-        for mention in chunk
-        if not _is_landmark(tokens, mention)
-        for number, kind in mention.owners
-        if kind == EXPLICIT
-    }
+def lineage_bits(ontology: Ontology) -> tuple[int, ...]:
+    """For each anatomy the bits of itself and of all that it is part of; bit i is `ontology.names[i]`."""
+    bit = {name: 1 << number for number, name in enumerate(ontology.names)}
+    return tuple(bit[name] | sum(bit[whole] for whole in ontology.ancestors(name)) for name in ontology.names)
+
+
+def _places(tokens: list[str], chunk: list[Mention], has_landmarks: bool) -> int:
+    """The bits of the anatomies that a chunk names as the place of its findings."""
+    places = 0
+    for mention in chunk:
+        if not (has_landmarks and _is_landmark(tokens, mention)):
+            places |= mention.term.places
+    return places
 
 
 def _chunks(tokens: list[str], mentions: list[Mention]) -> list[list[Mention]]:
@@ -185,13 +209,22 @@ def _chunks(tokens: list[str], mentions: list[Mention]) -> list[list[Mention]]:
     return chunks
 
 
+def _is_located(tokens: list[str], mention: Mention) -> bool:
+    """Whether a mention is introduced as the place of what was named before it."""
+    start = mention.start
+    while start and tokens[start - 1] in _PASSED_OVER:
+        start -= 1
+    singled_out = not _SINGLING_OUT.isdisjoint(tokens[max(0, start - 3) : start])
+    return start > 0 and tokens[start - 1] in _LOCATING and not singled_out
+
+
 def _is_landmark(tokens: list[str], mention: Mention) -> bool:
     """Whether a mention only says what something lies over or beside ("projecting over the rib")."""
     return not _LANDMARKS.isdisjoint(tokens[max(0, mention.start - 5) : mention.start])
 
 
-def _trie(forms: dict[tuple[str, ...], Owners]) -> dict[str, Any]:
-    """Nested dictionaries by token; the owners of a term lie under `_END` of its last node."""
+def _trie(forms: dict[tuple[str, ...], _Term]) -> dict[str, Any]:
+    """Nested dictionaries by token; a term lies under `_END` of its last node."""
     root: dict[str, Any] = {}
     for form, owners in forms.items():
         node = root

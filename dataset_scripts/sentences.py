@@ -7,88 +7,47 @@ time or a name does not end a sentence, and a period whose following blank was l
 import re
 
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
-_RULE = re.compile(r"^\s*_{10,}\s*$", re.MULTILINE)
-_LIST_ITEM = re.compile(r"\n(?=[^\S\n]*\d{1,2}[.)]\s+\S)")
+_RULE = re.compile(r"^[^\S\n]*_{10,}[^\S\n]*$", re.MULTILINE)
+_LIST_ITEM = re.compile(r"\n(?=[^\S\n]*(\d{1,2})[.)]{1,2}\s+\S)")
+_ANY_LIST_NUMBER = re.compile(r"(?<![\w.])\d{1,2}(?=[.)]{1,2}\s)")
 # Some reports list their conclusions in one line behind bullets or lone quotation marks.
-_BULLET = re.compile(r"(?:^|\s)[\"“”•·]\s+(?=[A-Z])")
-_TERMINATOR = re.compile(r"[.!?]+[\"'”)\]]*")
+_BULLET = re.compile(r"[\"“”•·](?<!\S.)\s+(?=[A-Z])")
+# Not the period of a decimal, which is the most frequent of those that end nothing.
+_TERMINATOR = re.compile(r"[.!?](?!(?<=\d\.)\d)[.!?]*[\"'”)\]]*")
+_ALPHANUMERIC = re.compile(r"[^\W_]")
 _MASK = re.compile(r"_{2,}|X{3,}")
-_LIST_NUMBER = re.compile(r"\(?\d{1,2}[.)]+$")
+# The number of dots is bounded so that a long run of them is not read again at each of its ends.
+_LIST_NUMBER = re.compile(r"\s*\(?\d{1,2}[.)]{1,9}$")
 _INITIALS = re.compile(r"(?:[A-Za-z]\.)*[A-Za-z]$")
+_COLON_NUMBER = re.compile(r": \(?\d{1,2}$")
+_RUN_ON = re.compile(r"[A-Z][a-z]")
+_NEXT_NUMBER = re.compile(r"\d{1,2}\.\s")
+# No rule looks further around a period than this, so that time is linear in the text.
+_WINDOW = 24
 
+# fmt: off
 # Never the end of a sentence when anything follows.
-_ABBREVIATIONS = frozenset(
-    {"dr", "drs", "mr", "mrs", "ms", "prof", "vs", "e.g", "i.e", "eg", "ie", "approx", "fig", "cf", "st"}
-)
-# The end only where a new sentence visibly starts: "a 1.5 cm. nodule" but "it measures 1.5 cm. The heart
-# ...".
-_UNITS = frozenset(
-    {
-        "cm",
-        "mm",
-        "ml",
-        "cc",
-        "in",
-        "a.m",
-        "p.m",
-        "am",
-        "pm",
-        "etc",
-        "hr",
-        "hrs",
-        "min",
-        "sec",
-        "wk",
-        "mo",
-        "yr",
-    }
-)
+_ABBREVIATIONS = frozenset([
+    "dr", "drs", "mr", "mrs", "ms", "prof", "vs", "e.g", "i.e", "eg", "ie", "approx", "fig", "cf", "st",
+])
+# The end only where a new sentence visibly starts: "a 1.5 cm. nodule" but "it measures 1.5 cm. The heart".
+_UNITS = frozenset([
+    "cm", "mm", "ml", "cc", "in", "a.m", "p.m", "am", "pm", "hr", "hrs", "min", "sec", "wk", "mo", "yr",
+    "etc", "max", "resp", "incl", "ph.d", "pt", "lt", "rt", "bilat", "lat", "ant", "post", "sup", "inf",
+])
 # "No. 5" numbers something; "No. Stable." answers.
-_NUMBERING = frozenset({"no", "nos", "im", "se", "ser"})
+_NUMBERING = frozenset([
+    "no", "nos", "im", "se", "ser", "ext", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept",
+    "oct", "nov", "dec",
+])
 # What opens a sentence, where a lone capital ("vitamin D. The ...") could also be an initial ("J. Smith").
-_OPENERS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "there",
-        "this",
-        "these",
-        "that",
-        "those",
-        "it",
-        "its",
-        "no",
-        "not",
-        "in",
-        "on",
-        "at",
-        "of",
-        "and",
-        "but",
-        "if",
-        "is",
-        "are",
-        "as",
-        "for",
-        "with",
-        "heart",
-        "lungs",
-        "lung",
-        "right",
-        "left",
-        "both",
-        "bilateral",
-        "mild",
-        "moderate",
-        "minimal",
-        "small",
-        "stable",
-        "unchanged",
-        "normal",
-        "clear",
-    ]
-)
+_OPENERS = frozenset([
+    "a", "an", "the", "there", "this", "these", "that", "those", "it", "its", "no", "not", "in", "on", "at",
+    "of", "and", "but", "if", "is", "are", "as", "for", "with", "heart", "lungs", "lung", "right", "left",
+    "both", "bilateral", "mild", "moderate", "minimal", "small", "stable", "unchanged", "normal", "clear",
+])
+# fmt: on
+_SPECIAL_WORDS = _ABBREVIATIONS | _UNITS | _NUMBERING
 
 
 def split_sentences(text: str) -> list[str]:
@@ -109,68 +68,90 @@ def split_sentences(text: str) -> list[str]:
     """
     if "\n" in text:
         text = _RULE.sub("\n", text.replace("\r\n", "\n"))
-        blocks = [item for block in _BLANK_LINE.split(text) for item in _LIST_ITEM.split(block)]
+        blocks = _BLANK_LINE.split(_part_list_items(text))
     else:
         blocks = [text]
     sentences: list[str] = []
     for block in blocks:
         for item in _BULLET.split(" ".join(block.split())):
-            sentences.extend(_split_block(item))
+            _split_item(item.rstrip(), sentences)
     return sentences
 
 
-def _split_block(text: str) -> list[str]:
-    """Sentences of one paragraph without line breaks."""
-    sentences: list[str] = []
-    start = 0
+def _part_list_items(text: str) -> str:
+    """Put a blank line before each line that starts with a list number.
+
+    A number above 1 whose predecessor is nowhere is none: "changes at T8-\\n 9. There is" is a wrapped line.
+    """
+    if _LIST_ITEM.search(text) is None:
+        return text
+    numbers = {int(number) for number in _ANY_LIST_NUMBER.findall(text)} | {0}
+    return _LIST_ITEM.sub(lambda item: "\n\n" if int(item[1]) - 1 in numbers else "\n", text)
+
+
+def _split_item(text: str, sentences: list[str]) -> None:
+    """Append the sentences of text whose white space is single blanks between words."""
+    start, length = 0, len(text)
     for match in _TERMINATOR.finditer(text):
-        end = match.end()
-        if end < len(text) and not _ends_sentence(text, start, match.start(), end):
+        stop, end = match.span()
+        if end < length and not _ends_sentence(text, start, stop, end):
             continue
-        sentence = text[start:end].strip()
-        if any(character.isalnum() for character in sentence):
-            sentences.append(sentence)
+        if _ALPHANUMERIC.search(text, start, end):
+            sentences.append(text[start:end].strip())
         start = end
-    rest = text[start:].strip()
-    if any(character.isalnum() for character in rest):
-        sentences.append(rest)
-    return sentences
+    if start < length and _ALPHANUMERIC.search(text, start):
+        sentences.append(text[start:].strip())
 
 
 def _ends_sentence(text: str, start: int, stop: int, end: int) -> bool:
     """Whether text[stop:end] closes the sentence that began at `start`; text[end:] is not empty."""
-    following = text[end:].lstrip()
-    word = text[max(start, text.rfind(" ", start, stop) + 1) : stop].lstrip("([\"'“").lower()
-    if not text[end].isspace():
-        return _missing_blank(text, start, stop, end, word)
-    if not following or _LIST_NUMBER.match(text[start:end].strip()):
-        return not following
-    if text[stop] in "!?":
-        return following[0].isupper() or following[0].isdigit()
+    before = text[max(start, stop - _WINDOW) : stop]
+    word = before.rpartition(" ")[2]
+    is_spaced, is_period = text[end] == " ", text[stop] == "."
+    if is_spaced and is_period and len(word) > 1 and word.isalpha() and word.lower() not in _SPECIAL_WORDS:
+        return True  # nearly always: an ordinary word, a period, a blank
+    is_capital = word[-1:].isupper()
+    word = word.lstrip("([\"'“").lower()
+    if not is_spaced:
+        return is_period and _missing_blank(text, start, end, word)
+    if _LIST_NUMBER.match(text, start, end) or _COLON_NUMBER.search(before):
+        return False
+    following = text[end + 1]
+    if not is_period:
+        return following.isupper() or following.isdigit()
+    return _period_ends(text, end + 1, word, is_capital)
+
+
+def _period_ends(text: str, position: int, word: str, is_capital: bool) -> bool:
+    """Whether a period and a blank after an unusual word end a sentence, where text[position:] follows."""
+    following = text[position]
     if word in _ABBREVIATIONS:
         return False
     if word in _NUMBERING:
-        return not following[0].isdigit()
+        return not following.isdigit() and not _MASK.match(text, position)
     if word in _UNITS:
-        return following[0].isupper() and not _MASK.match(following)
+        if following.isdigit():
+            return _NEXT_NUMBER.match(text, position) is not None
+        return following.isupper() and not _MASK.match(text, position)
     if len(word) < 6 and _INITIALS.match(word):
-        return _is_opener(following)
+        # "M.D. at noon" goes on, "vitamin d. the bones" does not.
+        return not (is_capital and following.islower()) and _is_opener(text[position : position + _WINDOW])
     return True
 
 
 def _is_opener(following: str) -> bool:
     """Whether the text starts with a word that opens sentences rather than goes on with a name."""
-    first = following.split(" ", 1)[0].strip(".,;:()").lower()
-    return first in _OPENERS
+    first = following.split(" ", 1)[0]
+    is_initial = len(first) == 2 and first[1] == "."  # "J. A. Smith"
+    return not is_initial and first.strip(".,;:()").lower() in _OPENERS
 
 
-def _missing_blank(text: str, start: int, stop: int, end: int, word: str) -> bool:
+def _missing_blank(text: str, start: int, end: int, word: str) -> bool:
     """Whether a period with no blank after it still ends a sentence: "apex.There", "effusion.2. No mass"."""
-    if text[stop] != "." or not word or _LIST_NUMBER.match(text[start:end].strip()):
+    if not word or _LIST_NUMBER.match(text, start, end):
         return False
     if word in _ABBREVIATIONS or (len(word) < 6 and _INITIALS.match(word)):
         return False
-    following = text[end : end + 24]
-    if re.match(r"[A-Z][a-z]", following):
+    if _RUN_ON.match(text, end):
         return True
-    return word[-1].isalpha() and re.match(r"\d{1,2}\.\s", following) is not None
+    return word[-1].isalpha() and _NEXT_NUMBER.match(text, end) is not None

@@ -4,6 +4,13 @@ import re
 
 _WORD = re.compile(r"[^\W_]+|[,;:()/&]")
 _PUNCTUATION = frozenset(",;:()/&")
+# For ASCII text the same cut without a regular expression, three times as fast: byte -> itself in lower case,
+# or a blank where it belongs to no token.
+_BYTES = bytes(
+    code if chr(code).isalnum() or chr(code) in _PUNCTUATION else 32 for code in range(128)
+).lower()
+_TO_TOKEN_BYTES = _BYTES.ljust(256)
+_SET_APART = tuple((mark, f" {mark} ") for mark in sorted(_PUNCTUATION))
 
 # Ending of a singular -> endings of its plurals. Radiology keeps the Latin and Greek ones ("hila", "apices").
 _PLURALS = (
@@ -35,7 +42,13 @@ def tokenize(text: str) -> list[str]:
     >>> tokenize("Left-sided T-spine, ___ SVC/RA junction.")
     ['left', 'sided', 't', 'spine', ',', 'svc', '/', 'ra', 'junction']
     """
-    return _WORD.findall(text.lower())
+    if not text.isascii():
+        return _WORD.findall(text.lower())
+    text = text.encode("ascii").translate(_TO_TOKEN_BYTES).decode("ascii")
+    for mark, apart in _SET_APART:
+        if mark in text:
+            text = text.replace(mark, apart)
+    return text.split()
 
 
 def is_punctuation(token: str) -> bool:

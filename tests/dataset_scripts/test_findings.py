@@ -1,5 +1,6 @@
 """Sentences are linked to the anatomies that they speak of, on the side that they speak of."""
 
+import pickle
 from pathlib import Path
 
 import pandas as pd
@@ -26,10 +27,10 @@ def check(miner: FindingsMiner, sentence: str, expected: str) -> None:
         ("HEART SIZE IS NORMAL.", "heart"),
         ("Osseous structures are intact.", "bones"),
         ("The cardiomediastinal silhouette is unremarkable.", "heart, mediastinum"),
-        ("Hilar contours are stable.", "hilum"),
+        ("The hilar contour is stable.", "hilum"),
         ("The PICC ends in the low SVC.", "central venous catheter, superior vena cava"),
         ("Consolidation in the LLL.", "left lower lobe, lungs"),
-        ("Blunted CP angles.", "costophrenic angle"),
+        ("Blunted CP angle.", "costophrenic angle"),
         ("Gas in the gastric bubble.", "stomach"),
         ("T-spine osteophytes.", "thoracic spine"),
         ("No widening at T8.", "thoracic spine"),
@@ -70,7 +71,7 @@ def test_the_longest_term_wins_and_words_are_whole(
     [
         ("Degenerative change of the thoracic and lumbar spine.", "thoracic spine, lumbar spine"),
         ("The aortic and mitral valves are calcified.", "aortic valve, mitral valve"),
-        ("Upper, middle and lower lobes are clear.", "upper lobe, right middle lobe, lower lobe"),
+        ("Upper, middle or lower lobe scar.", "upper lobe, right middle lobe, lower lobe"),
         ("No pericardial or pleural effusion.", "pericardium, pleura"),
         ("Opacity in the right upper and lower lobes.", "right upper lobe, lower lobe, right lower lobe"),
         ("Opacities in the left and right lower lobes.", "left lower lobe, right lower lobe"),
@@ -158,14 +159,74 @@ def test_sentences_of_parts_count_once_for_the_whole_in_report_order() -> None:
             Anatomy("heart", (), "heart", adjectives=("cardiac",)),
         ]
     )
-    text = "Left lung clear. Cardiac size normal. Lobe and left lung scar. Lungs large. Left lung clear."
+    text = "Left lung clear. Cardiac size normal. Lobe and left lung scar. Lung large. Left lung clear."
     assert FindingsMiner(ontology).mine(text) == {
-        "lungs": "Left lung clear. Lobe and left lung scar. Lungs large. Left lung clear.",
+        "lungs": "Left lung clear. Lobe and left lung scar. Lung large. Left lung clear.",
         "left lung": "Left lung clear. Lobe and left lung scar. Left lung clear.",
         "right lung": "Lobe and left lung scar.",
         "lobe": "Lobe and left lung scar.",
         "heart": "Cardiac size normal.",
     }
+
+
+def test_tied_sentences_count_for_their_anatomy_for_what_they_mention_and_for_the_wholes() -> None:
+    ontology = Ontology(
+        [
+            Anatomy("thorax", (), "thorax"),
+            Anatomy("lungs", ("thorax",), "lung", synonyms=("pulmonary fields",)),
+            Anatomy("pleura", ("thorax",), "pleura", adjectives=("pleural",)),
+            Anatomy("heart", ("thorax",), "heart"),
+        ]
+    )
+    regional = {
+        "Pulmonary field": "Clear. 2.5 cm pleural fluid.\nThe heart\nis large.",
+        "heart": "The heart is large. Normal rhythm. Normal rhythm.",
+        "pleura": "",
+    }
+    assert FindingsMiner(ontology).mine_regional(regional) == {
+        "thorax": "Clear. 2.5 cm pleural fluid. The heart is large. Normal rhythm.",
+        "lungs": "Clear. 2.5 cm pleural fluid. The heart is large.",
+        "pleura": "2.5 cm pleural fluid.",
+        "heart": "The heart is large. Normal rhythm.",
+    }
+
+
+def test_sentences_tied_to_an_unknown_anatomy_are_refused(miner: FindingsMiner) -> None:
+    with pytest.raises(ValueError, match="no anatomy is called 'hart': did you mean 'heart'"):
+        miner.mine_regional({"lungs": "Clear.", "hart": "Large."})
+    assert miner.mine_regional({}) == {}
+
+
+def test_what_is_kept_for_speed_changes_nothing(miner: FindingsMiner, shared_data: Path) -> None:
+    findings = pd.read_csv(shared_data / "open-i" / "indiana_reports.csv")["findings"].dropna()[:200]
+    forgetful, small = FindingsMiner(kept=0), FindingsMiner(kept=2)
+    copy = pickle.loads(pickle.dumps(small))
+    for text in [*findings, *findings]:
+        mined = miner.mine(text)
+        assert forgetful.mine(text) == small.mine(text) == copy.mine(text) == mined
+        assert list(forgetful.mine(text)) == list(mined)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "left lung and right lung and ",
+        "lung and ",
+        "and ",
+        "upper, ",
+        "left ",
+        "thoracic and lumbar spine, ",
+        "nodule or ",
+        "x",
+        "nodule in the liver, ",
+        "((((",
+        "9 ",
+    ],
+)
+def test_long_pathological_text_is_mined(miner: FindingsMiner, unit: str) -> None:
+    text = (unit * (200_000 // len(unit) + 1))[:200_000]
+    found = miner.mine(f"{text}. The heart is large.")
+    assert found["heart"].endswith("The heart is large.")
 
 
 def test_mining_gives_ontology_order_whatever_the_order_of_the_text(miner: FindingsMiner) -> None:

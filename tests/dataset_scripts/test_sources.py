@@ -1,4 +1,4 @@
-"""Every source builds a dataset, loads by its registered name with the same rows, and says who may have it."""
+"""Every source builds a dataset, loads by its registered name with the same rows and says who may have it."""
 
 import dataclasses
 import itertools
@@ -31,7 +31,7 @@ def options(name: str, folder: Path) -> dict[str, object]:
     if name == "ctrate-ir":
         names = (f"{split}_{number}_a_1" for split in ("train", "valid") for number in range(1, 5))
         volumes = [
-            MadeUpVolume(name, findings=findings(number)) for number, name in zip(range(1, 81, 10), names)
+            MadeUpVolume(name, findings=findings(10 * number)) for number, name in enumerate(names, start=1)
         ]
         return {"source": ctrate_tree(folder / "tree", volumes)}
     if name == "phantom-ct":
@@ -81,7 +81,7 @@ def test_every_option_has_a_help_text() -> None:
 
 
 def test_sharing_follows_the_licence_and_no_path_is_recorded(built: tuple[str, dict, Path]) -> None:
-    name, given, folder = built
+    name, _, folder = built
     facts = BuildFacts.read(folder)
     expected = {
         "mimic-ir": Sharing.CREDENTIALED,
@@ -103,7 +103,7 @@ def test_what_may_not_be_shared_is_refused_before_any_request(built: tuple[str, 
 
 
 def test_volumes_open_in_hounsfield_units(built: tuple[str, dict, Path]) -> None:
-    name, given, folder = built
+    name, _, folder = built
     if not SOURCES[name].volumes:
         return
     data = BuiltDataset.open(folder)
