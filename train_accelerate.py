@@ -29,8 +29,8 @@ from tqdm.auto import tqdm
 from transformers import AutoTokenizer
 
 from configs.settings import TrainConfig, load_config
-from dataset_scripts.relevance_tables import WHOLE_REPORT
 from dataset_scripts.folder import BuiltDataset
+from dataset_scripts.relevance_tables import WHOLE_REPORT
 from dataset_scripts.training import BatchOrder, Targets, TrainingImages
 from modeling_radir import (
     ConditionalLoss,

@@ -94,6 +94,7 @@ class SourceBuilder(datasets.ArrowBasedBuilder):
         folder = Path(self._cache_dir_root) / "radir" / f"{self.SOURCE.name}-{self.hash}"
         if dl_manager.download_config.force_download:
             shutil.rmtree(folder, ignore_errors=True)
+            self.info.splits = None  # the sizes of the cached splits would be taken for the right ones
         if self.config.name == RELEVANCE:
             folder = folder / "built"
             if not folder.is_dir():
