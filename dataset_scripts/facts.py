@@ -65,7 +65,8 @@ class BuildFacts:
         """
         path = folder / FACTS
         if not path.is_file():
-            raise ValueError(f"{folder} has no {FACTS}, so this version did not build it: build it")
+            what = f"has no {FACTS}, so this version did not build it" if folder.is_dir() else "is no folder"
+            raise ValueError(f"{folder} {what}: give a folder that `radir build` wrote")
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
             return cls(**facts | {"sharing": Sharing(facts["sharing"])})
