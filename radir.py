@@ -10,15 +10,20 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from dataset_scripts.entities import LexicalScorer
 from dataset_scripts.phantom_source import PhantomCXRSource
 from dataset_scripts.records import Source
 from dataset_scripts.sources import SOURCES
+from dataset_scripts.store import Scorer
+
+if TYPE_CHECKING:
+    from dataset_scripts.explain import Explanation
 
 app = typer.Typer(
     help="Radiology image retrieval by anatomy: build, evaluate, index, search.",
@@ -35,18 +40,56 @@ class ScorerName(StrEnum):
     """What finds the entities behind the relevance."""
 
     LEXICAL = "lexical"
+    RATESCORE = "ratescore"
+
+
+class AffinityName(StrEnum):
+    """RaTEScore's matrices of type weights."""
+
+    LONG = "long"
+    SHORT = "short"
+
+
+WhichScorer = Annotated[
+    ScorerName, typer.Option(help="What finds the entities: rules, or RaTEScore's two models.")
+]
+Ner = Annotated[str | None, typer.Option(help="ratescore: the NER model, a Hub id or folder.")]
+Encoder = Annotated[str | None, typer.Option(help="ratescore: the entity encoder, a Hub id or folder.")]
+
+
+def _scorer(name: ScorerName, ner: str | None, encoder: str | None, shards: Path | None = None) -> Scorer:
+    """The scorer that the options ask for; the models are looked up at once, and loaded when needed."""
+    models: dict[str, Any] = {"ner": ner, "encoder": encoder}
+    models = {option: value for option, value in models.items() if value is not None}
+    if name is ScorerName.LEXICAL:
+        if models or shards is not None:
+            raise ValueError("--ner, --encoder and --shards belong to --scorer ratescore")
+        return LexicalScorer()
+    from dataset_scripts.rate_scorer import RateScorer
+    from dataset_scripts.rate_shards import ShardedScorer
+
+    with_models = RateScorer(**models, progress=True)
+    return with_models if shards is None else ShardedScorer(with_models, shards, progress=True)
 
 
 build = typer.Typer(no_args_is_help=True)
 app.add_typer(build, name="build", help="Build a dataset folder: mining, entities, relevance, Parquet.")
 
 
-def _build(source: Source, out: Path, scorer: ScorerName, processes: int | None, as_json: bool) -> None:
+def _build(
+    source: Source,
+    out: Path,
+    scorer: ScorerName = ScorerName.LEXICAL,
+    ner: str | None = None,
+    encoder: str | None = None,
+    shards: Path | None = None,
+    processes: int | None = None,
+    as_json: bool = False,
+) -> None:
     from dataset_scripts.build import build_dataset
-    from dataset_scripts.entities import LexicalScorer
 
-    assert scorer is ScorerName.LEXICAL
-    facts = build_dataset(source, out, LexicalScorer(), processes=processes, progress=not as_json)
+    chosen = _scorer(scorer, ner, encoder, shards)
+    facts = build_dataset(source, out, chosen, processes=processes, progress=not as_json)
     if as_json:
         _print_json({"folder": str(out), **dataclasses.asdict(facts)})
         return
@@ -75,9 +118,12 @@ def _add_build_command(kind: type[Source]) -> None:
     }
     parameters |= {
         "out": (Out, inspect.Parameter.empty),
-        "scorer": (
-            Annotated[ScorerName, typer.Option(help="What finds the entities.")],
-            ScorerName.LEXICAL,
+        "scorer": (WhichScorer, ScorerName.LEXICAL),
+        "ner": (Ner, None),
+        "encoder": (Encoder, None),
+        "shards": (
+            Annotated[Path | None, typer.Option(help="ratescore: where results are kept, and shared.")],
+            None,
         ),
         "processes": (
             Annotated[int | None, typer.Option(help="Worker processes; all cores by default.")],
@@ -212,6 +258,9 @@ def search(
     anatomy: Annotated[str | None, typer.Option(help="Where to look; the whole image by default.")] = None,
     k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 10,
     model: Annotated[str | None, typer.Option(help="The model, if it moved since the indexing.")] = None,
+    findings: Annotated[
+        str | None, typer.Option(help="What the query shows there, to say how each hit's text compares.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the indexed images most like one image, as far as an anatomy is concerned."""
@@ -220,17 +269,43 @@ def search(
 
     anatomy = default_ontology().resolve(anatomy) if anatomy else None  # "cardiac silhouette" is the heart
     hits = search_image(index, image, anatomy, k, model)
+    whys = _compared(findings, [hit.findings for hit in hits])
     if as_json:
-        _print_json(
-            {"image": str(image), "anatomy": anatomy, "hits": [dataclasses.asdict(hit) for hit in hits]}
-        )
+        rows = [dataclasses.asdict(hit) for hit in hits]
+        if findings is not None:
+            rows = [
+                row | {"text_relevance": why and why.to_dict()} for row, why in zip(rows, whys, strict=True)
+            ]
+        _print_json({"image": str(image), "anatomy": anatomy, "hits": rows})
         return
-    table = Table(
-        "rank", "score", "image", "study", "findings", title=f"{image} · {anatomy or 'whole image'}"
-    )
-    for hit in hits:
-        table.add_row(str(hit.rank), f"{hit.score:.4f}", hit.image_id, hit.study_id, hit.findings)
+    columns = [
+        "rank",
+        "score",
+        "image",
+        "study",
+        "findings",
+        *(["relevance of the texts"] if findings else []),
+    ]
+    table = Table(*columns, title=f"{image} · {anatomy or 'whole image'}")
+    for hit, why in zip(hits, whys, strict=True):
+        cells = [str(hit.rank), f"{hit.score:.4f}", hit.image_id, hit.study_id, hit.findings]
+        if findings:
+            cells.append(f"{why.score:.2f}: {why.line(120)}" if why else "")
+        table.add_row(*cells)
     Console().print(table)
+
+
+def _compared(findings: str | None, hits: list[str]) -> "list[Explanation | None]":
+    """How the query's findings compare with each hit's; the model has seen neither."""
+    from dataset_scripts.explain import explain_hits
+    from dataset_scripts.ratescore import RateScoreWeights
+
+    if not findings:
+        return [None] * len(hits)
+    found = iter(
+        explain_hits(findings, [hit for hit in hits if hit], LexicalScorer(), RateScoreWeights.named())
+    )
+    return [next(found) if hit else None for hit in hits]
 
 
 @app.command()
@@ -250,7 +325,7 @@ def demo(
     data, models = out / "phantom-cxr", [out / "radir-cxr-phantom", out / "clip-cxr-phantom"]
     clock = _Clock()
     source = PhantomCXRSource(count=count, seed=seed)
-    _build(source, data, ScorerName.LEXICAL, processes=None, as_json=False)
+    _build(source, data)
     clock.lap("build")
     for method, folder in zip(("radir", "clip"), models, strict=True):
         arguments = ["--dataset", data, "--output_dir", folder, "--method", method, "--seed", seed]
@@ -289,6 +364,35 @@ class _Clock:
 
     def summary(self) -> str:
         return "time: " + ", ".join(self._laps)
+
+
+@app.command()
+def score(
+    candidates: Annotated[Path, typer.Argument(help="One text a line.")],
+    references: Annotated[Path, typer.Argument(help="One text a line.")],
+    scorer: WhichScorer = ScorerName.LEXICAL,
+    ner: Ner = None,
+    encoder: Encoder = None,
+    affinity: Annotated[
+        AffinityName, typer.Option(help="For reports, or for short texts.")
+    ] = AffinityName.LONG,
+    neg_weight: Annotated[
+        float | None,
+        typer.Option(help="Of contradictions; RaTEScore 0.6.0's by default, 0.3612 as in the paper."),
+    ] = None,
+    all_pairs: Annotated[bool, typer.Option("--all-pairs", help="Every line with every line.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """RaTEScore of two files of texts, line by line."""
+    from dataset_scripts.scoring import score_files
+
+    chosen = _scorer(scorer, ner, encoder)
+    scores = score_files(candidates, references, chosen, affinity.value, neg_weight, all_pairs)
+    if as_json:
+        _print_json({"scores": scores})
+        return
+    for row in scores:
+        typer.echo(" ".join(f"{value:.6f}" for value in (row if isinstance(row, list) else [row])))
 
 
 @app.command()

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from dataset_scripts.atomic import atomic_path, replace
 from dataset_scripts.blocks import BLOCKS, BlockStore, Study
 from dataset_scripts.card import write_card
+from dataset_scripts.entities import LexicalScorer
 from dataset_scripts.facts import BuildFacts
 from dataset_scripts.folder import (
     ANATOMIES,
@@ -118,7 +119,7 @@ def build_dataset(
     if mined.changed:
         for later in (ENTITIES, RELEVANCE, RELEVANCE_PARTS):
             shutil.rmtree(folder / later, ignore_errors=True)
-    engine = RelevanceEngine(_entities(folder, mined.blocks, scorer))
+    engine = RelevanceEngine(_entities(folder, mined.blocks, scorer, processes))
     write_relevance(folder, engine, mined.members, progress)
     facts = BuildFacts(
         **built_from,
@@ -247,9 +248,11 @@ def _write_skipped(folder: Path, blocks: BlockStore) -> dict[str, int]:
     return skip_counts(skipped)
 
 
-def _entities(folder: Path, blocks: BlockStore, scorer: Scorer) -> EntityStore:
+def _entities(folder: Path, blocks: BlockStore, scorer: Scorer, processes: int | None) -> EntityStore:
     if not (folder / ENTITIES).is_dir():
-        EntityStore.build(_texts(blocks.studies()), scorer).save(folder / ENTITIES)
+        # a scorer with models uses the cores, or the GPU, by itself
+        workers = processes if isinstance(scorer, LexicalScorer) else 1
+        EntityStore.build(_texts(blocks.studies()), scorer, folder / ENTITIES, workers)
     return EntityStore.load(folder / ENTITIES, scorer)
 
 

@@ -67,6 +67,9 @@ class LexicalScorer:
         self._weights = weights or PhraseWeights()
         self._ngrams = HashedNGrams(dimension)
 
+    def __reduce__(self) -> tuple[type["LexicalScorer"], tuple[PhraseWeights, int]]:
+        return LexicalScorer, (self._weights, self._ngrams.dimension)  # caches stay in their process
+
     @property
     def parameters(self) -> dict[str, Any]:
         """What the entities and embeddings depend on, as JSON; a store records it."""

@@ -1,61 +1,81 @@
-"""RaTEScore between many texts at once: exact blocks and nearest neighbours from an EntityStore.
+"""RaTEScore between many texts at once, exactly: blocks, streams, neighbours and counts from an EntityStore.
 
 For a text j, let c_j[v] = s w n and w_j[v] = w be what entity v of the vocabulary earns by its best match in
 j (notation of ``ratescore.directed_score``). The direction i -> j is then sum(c_j[v]) / sum(w_j[v]) over the
-entities v of i: two products of a sparse matrix (texts x entities) with a dense one (entities x texts).
+entities v of i. The best matches of a tile of texts serve all texts on the other side, and both directions of
+a pair follow from one set of similarities.
+
+Every score is float32 of what ``ratescore.rate_score`` returns, whatever the blocks, tiles and threads. (The
+similarities come from float64 matrix products, rounded to 2^-20; where one lies within the last bit of a
+product of a rounding boundary, odds of about one in a billion, it may fall on the other side.)
 """
 
-from itertools import pairwise
+from collections.abc import Iterator
 
 import numpy as np
-from scipy import sparse
 
-from dataset_scripts.entities import ENTITY_TYPES
-from dataset_scripts.ratescore import (
-    NO_ENTITIES_SCORE,
-    SIMILARITY_STEPS,
-    EntityEmbeddings,
-    RateScoreWeights,
-    rate_score,
-    similarity,
-    tie_rank,
-)
+from dataset_scripts import kernel
+from dataset_scripts.kernel import TILE
+from dataset_scripts.pair_scores import PairScores, Texts
+from dataset_scripts.ratescore import EntityEmbeddings, RateScoreWeights, rate_score
 from dataset_scripts.store import EntityStore
+from dataset_scripts.workers import Workers
 
-_RANKS = 8  # ranks of a tie, packed below the similarity in one integer; 0 to 5 are used
-_UNKNOWN = np.iinfo(np.int32).min  # a pair of entities that was not compared yet
-_BYTES_PER_TEXT = 28  # of the working set, for each (entity, text): best match, score, weight, temporaries
-_BYTES_PER_ENTITY = 28  # and for each (entity, entity of a text): the cosine in float64, its steps, its key
-_TABLE_MAX_BYTES = 256 * 2**20  # an entity x entity table up to this size is kept: 8,192 entities
+_BLOCK = 4096  # rows and columns of a block of `blocks`
+_GUESSES = 1024  # parts of a histogram's range with a bin to start from
 
 
 class RelevanceEngine:
-    """Relevance (RaTEScore) between the texts of a store, in exact blocks.
+    """Relevance (RaTEScore) between the texts of a store, exactly.
 
     Args:
         store: the entities.
         weights: type weights; by default the paper's, ``RateScoreWeights.named("long")``.
-        budget_bytes: bound on the working memory of one call, beside its result and the kept similarity
-        table.
+        budget_bytes: bound on the working memory of one call, beside what grows with the number of rows, its
+            result, and the table, whose filling takes 30 MB more for a moment; a pair of
+            texts is never split, so that two texts of 5,000 entities each take 300 MB whatever the budget.
+        threads: by default all cores that this process may use, or ``OMP_NUM_THREADS``.
+        table_bytes: bound on the kept table of similarities of the most frequent entities; 256 MB hold 8,192.
+        device: "cpu", or a torch device such as "cuda" for ``dataset_scripts.kernel_torch``.
 
     Raises:
-        ValueError: the budget is not positive.
+        ValueError: the budget, the table or the number of threads is not positive.
     """
 
     def __init__(
-        self, store: EntityStore, weights: RateScoreWeights | None = None, budget_bytes: int = 256 * 2**20
+        self,
+        store: EntityStore,
+        weights: RateScoreWeights | None = None,
+        budget_bytes: int = 256 * 2**20,
+        threads: int | None = None,
+        table_bytes: int = 256 * 2**20,
+        device: str = "cpu",
     ) -> None:
         if budget_bytes < 1:
             raise ValueError(f"budget_bytes is {budget_bytes}: give the working memory in bytes, more than 0")
+        if table_bytes < 0:
+            raise ValueError(f"table_bytes is {table_bytes}: give the size of the kept table, or 0 for none")
         self.store = store
         self.weights = weights or RateScoreWeights.named()
         self.budget_bytes = budget_bytes
-        self._types = store.entity_types.astype(np.int64)
-        self._ranks, self._earned, self._weight = _tie_tables(self.weights)
-        count = len(store.entity_texts)
-        keeps_table = 4 * count**2 <= _TABLE_MAX_BYTES
-        # Filled as pairs are needed: [match, query].
-        self._table = np.full((count, count), _UNKNOWN, dtype=np.int32) if keeps_table else None
+        self._workers = Workers(threads)
+        self._types = np.asarray(store.entity_types, dtype=np.int64)
+        self._scores = self._pair_scores(table_bytes, device)
+
+    def _pair_scores(self, table_bytes: int, device: str) -> PairScores:
+        arguments = (self.store, self.weights, self.budget_bytes, table_bytes, self._workers)
+        if device == "cpu":
+            return PairScores(*arguments)
+        from dataset_scripts.kernel_torch import TorchPairScores
+
+        return TorchPairScores(*arguments, device)
+
+    def prepare(self) -> None:
+        """Fill the table of similarities now: seconds, once, before many small calls as in training.
+
+        Without it the table is filled when as many similarities have been computed as it holds.
+        """
+        self._scores.similarities.prepare()
 
     def pair(self, row: int, column: int) -> float:
         """Return the RaTEScore of two texts by the plain reference; NaN if either is -1."""
@@ -66,7 +86,7 @@ class RelevanceEngine:
         return rate_score(left, right, self.weights)
 
     def block(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Return the RaTEScores of all rows with all columns.
+        """Return the RaTEScores of all rows with all columns; each pair once where the columns are the rows.
 
         Args:
             rows, columns: (R,) and (C,) int, text rows of the store; -1 where there is no text.
@@ -77,22 +97,47 @@ class RelevanceEngine:
         Raises:
             ValueError: a row number is not in the store.
         """
+        same = columns is rows
         rows, columns = self._checked(rows), self._checked(columns)
-        unique_rows, row_of = np.unique(rows, return_inverse=True)
-        unique_columns, column_of = np.unique(columns, return_inverse=True)
-        forward = self._directed(unique_rows, unique_columns)  # (R', C')
-        if np.array_equal(unique_rows, unique_columns):
-            backward = forward.T
-        else:
-            backward = self._directed(unique_columns, unique_rows).T
-        total = forward + backward
-        product = 2.0 * forward * backward
-        scores = np.divide(product, total, out=np.zeros_like(total), where=total != 0)  # (R', C')
-        scores[self._empty(unique_rows), :] = NO_ENTITIES_SCORE
-        scores[:, self._empty(unique_columns)] = NO_ENTITIES_SCORE
-        scores[unique_rows < 0, :] = np.nan
-        scores[:, unique_columns < 0] = np.nan
-        return scores[np.ix_(row_of, column_of)]
+        left = self._texts(rows)
+        right = left if same or np.array_equal(rows, columns) else self._texts(columns)
+        scores = self._scores.matrix(left, right)  # (R', C')
+        out = np.empty((len(rows), len(columns)), dtype=np.float32)
+        self._workers.share(kernel.spread, len(rows), (out, scores, left.place, right.place), at_least=TILE)
+        return out
+
+    def blocks(
+        self,
+        rows: np.ndarray,
+        columns: np.ndarray | None = None,
+        height: int = _BLOCK,
+        width: int = _BLOCK,
+    ) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """Stream the RaTEScores of all rows with all columns.
+
+        Args:
+            rows, columns: (R,) and (C,) int, text rows; without columns those are the rows, and only blocks
+                on and above the diagonal come: the rest is their transpose.
+            height, width: of a block; without columns the height is both.
+
+        Yields:
+            (slice of the rows, slice of the columns, (r, c) float32 as `block` gives it), row by row.
+
+        Raises:
+            ValueError: a row number is not in the store, or height or width is below 1.
+        """
+        if height < 1 or width < 1:
+            raise ValueError(
+                f"height and width are {height} and {width}: a block has 1 row and column or more"
+            )
+        rows = self._checked(rows)
+        others = rows if columns is None else self._checked(columns)
+        width = height if columns is None else width
+        for top in range(0, len(rows), height):
+            part = slice(top, min(len(rows), top + height))
+            for left in range(top if columns is None else 0, len(others), width):
+                across = slice(left, min(len(others), left + width))
+                yield part, across, self.block(rows[part], others[across])
 
     def top_k(self, rows: np.ndarray, columns: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the k most relevant columns of each row, never holding the whole matrix.
@@ -114,18 +159,78 @@ class RelevanceEngine:
             raise ValueError(
                 f"k is {k}, there are {len(columns)} columns: choose k between 1 and that number"
             )
-        positions = np.full((len(rows), k), -1, dtype=np.int64)
-        scores = np.full((len(rows), k), np.nan, dtype=np.float32)
-        height = max(1, min(len(rows), self.budget_bytes // (16 * (k + 1024))))
-        width = int(np.clip(self.budget_bytes // (16 * height), 1, len(columns)))
-        for top in range(0, len(rows), height):
-            part = slice(top, top + height)
-            for left in range(0, len(columns), width):
-                found = self.block(rows[part], columns[left : left + width])  # (r, c)
-                where = np.broadcast_to(np.arange(left, left + found.shape[1]), found.shape)
-                where = np.where(np.isnan(found), -1, where)
-                positions[part], scores[part] = _merge(positions[part], scores[part], where, found, k)
-        return positions, scores
+        left, right = self._texts(rows), self._texts(columns)
+        same = np.array_equal(rows, columns)
+        best = np.full((len(left) + 1, k), kernel.MISSING, dtype=np.int64)  # the last one of -1
+        for down, across, scores in self._scores.stream(left, left if same else right):
+            self._merge(best[down], scores, right, across)
+            if same and across != down:
+                self._merge(best[across], np.ascontiguousarray(scores.T), right, down)
+        return _unpacked(best[left.place])
+
+    def histogram(
+        self, rows: np.ndarray, columns: np.ndarray | None = None, edges: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Count the pairs by their score, as ``numpy.histogram`` would.
+
+        Args:
+            rows, columns: (R,) and (C,) int, text rows; without columns, the unordered pairs of two different
+                positions in rows. Texts of -1 are left out.
+            edges: (B + 1,) ascending; by default 100 bins from 0 to 1.
+
+        Returns:
+            (B,) int64 counts; scores outside the edges are not counted.
+
+        Raises:
+            ValueError: a row number is not in the store, or the edges do not ascend.
+        """
+        edges = np.linspace(0.0, 1.0, 101) if edges is None else np.asarray(edges, dtype=np.float64)
+        if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
+            raise ValueError(f"edges must be two or more ascending numbers; got {edges}")
+        left = self._texts(self._checked(rows))
+        right = left if columns is None else self._texts(self._checked(columns))
+        range_starts = np.linspace(edges[0], edges[-1], _GUESSES, endpoint=False)
+        guess = np.maximum(np.searchsorted(edges, range_starts, side="right") - 1, 0)
+        counts = np.zeros((4 * self._workers.threads, len(edges) - 1), dtype=np.int64)
+        for down, across, scores in self._scores.stream(left, right):
+            diagonal = columns is None and down == across
+            times = (left.times[down], right.times[across])
+            if diagonal:  # a text that occurs n times makes n (n - 1) / 2 pairs with itself
+                own, twins = scores.diagonal().astype(np.float64), times[0] * (times[0] - 1) // 2
+                counts[0] += np.histogram(own, edges, weights=twins)[0].astype(np.int64)
+            arguments = (counts, scores, *times, edges, guess, diagonal)
+            self._workers.share(kernel.count_bins, len(counts), arguments)
+        return counts.sum(axis=0)
+
+    def count_above(
+        self, rows: np.ndarray, threshold: float, columns: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return for each row how many columns score above a threshold.
+
+        Args:
+            rows, columns: (R,) and (C,) int, text rows; without columns, the other rows. -1 counts nothing.
+            threshold: scores must be greater.
+
+        Returns:
+            (R,) int64.
+
+        Raises:
+            ValueError: a row number is not in the store.
+        """
+        left = self._texts(self._checked(rows))
+        right = left if columns is None else self._texts(self._checked(columns))
+        counts = np.zeros(len(left) + 1, dtype=np.int64)  # the last one of -1
+        for down, across, scores in self._scores.stream(left, right):
+            self._workers.share(
+                kernel.count_over, len(scores), (counts[down], scores, right.times[across], threshold)
+            )
+            if columns is None and down == across:
+                counts[down] -= scores.diagonal() > threshold
+            elif columns is None:
+                turned = np.ascontiguousarray(scores.T)
+                arguments = (counts[across], turned, left.times[down], threshold)
+                self._workers.share(kernel.count_over, len(turned), arguments)
+        return counts[left.place]
 
     def _checked(self, rows: np.ndarray) -> np.ndarray:
         rows = np.asarray(rows, dtype=np.int64)
@@ -140,119 +245,21 @@ class RelevanceEngine:
         ids = self.store.entity_ids[self.store.indptr[row] : self.store.indptr[row + 1]]
         return EntityEmbeddings(self.store.embeddings[ids], self._types[ids])
 
-    def _empty(self, rows: np.ndarray) -> np.ndarray:
-        """(R,) bool: texts without entities, and the missing ones."""
-        return (rows < 0) | (self.store.indptr[rows] == self.store.indptr[rows + 1])
+    def _texts(self, rows: np.ndarray) -> "Texts":
+        return Texts.of(self.store, rows)
 
-    def _directed(self, queries: np.ndarray, matches: np.ndarray) -> np.ndarray:
-        """Return how well each match covers each query: (Q, M) float32, 0 where a side has no entities."""
-        counts, vocabulary = self._counts(queries)  # (Q, V') and the V' entity ids
-        scores = np.zeros((len(queries), len(matches)), dtype=np.float32)
-        present = np.flatnonzero(~self._empty(matches))
-        if not len(vocabulary) or not len(present):
-            return scores
-        # Longest first: in step l of the best match, the texts with more than l entities are then a prefix.
-        ids = [np.unique(self._ids(row)) for row in matches[present]]
-        lengths = np.array([len(row) for row in ids])
-        order = np.argsort(-lengths, kind="stable")
-        costs = len(vocabulary) * (_BYTES_PER_TEXT + _BYTES_PER_ENTITY * lengths[order])
-        for chunk in self._chunks(order, costs):
-            key = self._best_match(vocabulary, [ids[i] for i in chunk])  # (V', c) int32
-            rank = self._types[vocabulary][:, None] * _RANKS + (key & (_RANKS - 1))
-            cosine = (key >> 3).astype(np.float32) / np.float32(SIMILARITY_STEPS)
-            earned = counts @ (cosine * self._earned[rank])  # (Q, c)
-            weight = counts @ self._weight[rank]  # (Q, c)
-            scores[:, present[chunk]] = np.divide(
-                earned, weight, out=np.zeros_like(earned), where=weight != 0
-            )
-        return scores
-
-    def _chunks(self, positions: np.ndarray, costs: np.ndarray) -> list[np.ndarray]:
-        """Cut positions into runs whose costs, in bytes, stay within the budget; one position at least."""
-        totals = np.cumsum(costs)
-        edges = [0]
-        while edges[-1] < len(positions):
-            used = totals[edges[-1] - 1] if edges[-1] else 0
-            edges.append(
-                max(edges[-1] + 1, int(np.searchsorted(totals, used + self.budget_bytes, side="right")))
-            )
-        return [positions[a:b] for a, b in pairwise(edges)]
-
-    def _ids(self, row: int) -> np.ndarray:
-        return self.store.entity_ids[self.store.indptr[row] : self.store.indptr[row + 1]]
-
-    def _counts(self, rows: np.ndarray) -> tuple[sparse.csr_array, np.ndarray]:
-        """Return how often each text names each entity, (R, V') float32, and the ids of those V' entities."""
-        ids = [self._ids(r) if r >= 0 else np.empty(0, dtype=np.int32) for r in rows]
-        indptr = np.cumsum([0, *map(len, ids)])
-        vocabulary, positions = np.unique(np.concatenate([*ids, np.empty(0, np.int32)]), return_inverse=True)
-        data = np.ones(len(positions), dtype=np.float32)
-        counts = sparse.csr_array((data, positions, indptr), shape=(len(rows), len(vocabulary)))
-        counts.sum_duplicates()  # and sorts: a text's terms are then added in one order in every block
-        return counts, vocabulary
-
-    def _best_match(self, vocabulary: np.ndarray, ids: list[np.ndarray]) -> np.ndarray:
-        """Return each entity's best match in each text as one integer: similarity steps * 8 + tie rank.
-
-        Args:
-            vocabulary: (V',) entity ids.
-            ids: of c texts the entity ids, each once, at least one; the longest text first.
-
-        Returns:
-            (V', c) int32; its maximum over a text's entities is the best match, ties settled.
-        """
-        needed, flat = np.unique(np.concatenate(ids), return_inverse=True)
-        keys = self._keys(
-            needed, vocabulary
-        )  # (E, V'): an entity of a text is a row, so that gathers are copies
-        starts = np.cumsum([0, *map(len, ids)])
-        lengths = np.diff(starts)
-        best = keys[flat[starts[:-1]]]  # (c, V')
-        for step in range(1, int(lengths.max())):
-            longer = int(np.searchsorted(-lengths, -step, side="left"))
-            np.maximum(best[:longer], keys[flat[starts[:longer] + step]], out=best[:longer])
-        return np.ascontiguousarray(best.T)
-
-    def _keys(self, matches: np.ndarray, queries: np.ndarray) -> np.ndarray:
-        """Return similarity steps * 8 + tie rank of all pairs: (len(matches), len(queries)) int32."""
-        if self._table is None:
-            return self._compute_keys(matches, queries)
-        keys = self._table[np.ix_(matches, queries)]
-        missing = np.flatnonzero((keys == _UNKNOWN).any(axis=1))
-        if len(missing):
-            keys[missing] = self._compute_keys(matches[missing], queries)
-            self._table[np.ix_(matches[missing], queries)] = keys[missing]
-        return keys
-
-    def _compute_keys(self, matches: np.ndarray, queries: np.ndarray) -> np.ndarray:
-        cosines = similarity(self.store.embeddings[matches], self.store.embeddings[queries])
-        steps = np.rint(cosines * SIMILARITY_STEPS).astype(np.int32)
-        return steps * _RANKS + self._ranks.T[self._types[matches][:, None], self._types[queries][None, :]]
+    def _merge(self, best: np.ndarray, scores: np.ndarray, columns: Texts, across: slice) -> None:
+        """Merge the scores of some texts into the best columns, ``best`` (R', k) as of `kernel.merge_top`."""
+        inside = (columns.place >= across.start) & (columns.place < across.stop)
+        positions = np.flatnonzero(inside)
+        arguments = (best, scores.view(np.int32), columns.place[positions] - across.start, positions)
+        self._workers.share(kernel.merge_top, len(scores), arguments)
 
 
-def _tie_tables(weights: RateScoreWeights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return rank of the tie (5, 5) int32, then w n and w by query type * 8 + rank, (40,) float32 each."""
-    count = len(ENTITY_TYPES)
-    ranks = np.array([[tie_rank(q, m) for m in range(count)] for q in range(count)], dtype=np.int32)
-    earned = np.zeros(count * _RANKS, dtype=np.float32)
-    weight = np.zeros(count * _RANKS, dtype=np.float32)
-    for q in range(count):
-        for m in range(count):
-            weight[q * _RANKS + ranks[q, m]] = weights.affinity[q, m]
-            earned[q * _RANKS + ranks[q, m]] = weights.affinity[q, m] * weights.signs[q, m]
-    return ranks, earned, weight
-
-
-def _merge(
-    positions: np.ndarray, scores: np.ndarray, more_positions: np.ndarray, more_scores: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Merge two lists of candidates, the earlier positions first, and keep the k best of each row."""
-    positions = np.concatenate([positions, more_positions], axis=1)
-    scores = np.concatenate([scores, more_scores], axis=1)
-    kept = np.empty((len(scores), k), dtype=np.int64)
-    bounds = np.partition(-scores, k - 1, axis=1)[:, k - 1]
-    for row, bound in enumerate(bounds):
-        # All that tie with the k-th stay in; a stable sort keeps them in the order of position, NaN last.
-        near = np.arange(scores.shape[1]) if np.isnan(bound) else np.flatnonzero(-scores[row] <= bound)
-        kept[row] = near[np.argsort(-scores[row, near], kind="stable")[:k]]
-    return np.take_along_axis(positions, kept, axis=1), np.take_along_axis(scores, kept, axis=1)
+def _unpacked(best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (R, k) int64 and scores (R, k) float32 from the integers of `kernel.merge_top`."""
+    value = best >> 32
+    bits = np.where(value < 0, 0x80000000 - value, value).astype(np.uint32)
+    missing = best == kernel.MISSING
+    positions = np.where(missing, -1, 0xFFFFFFFF - (best & 0xFFFFFFFF))
+    return positions, np.where(missing, np.float32(np.nan), bits.view(np.float32))

@@ -2,65 +2,106 @@
 
 The folder ``entities/`` of a built dataset holds
 
-- ``entities.parquet``: text, type; one row for each unique (text, type);
-- ``embeddings.safetensors``: ``embeddings`` (V, D) float32, rows L2-normalised;
-- ``texts.parquet``: text; one row for each unique text;
+- ``entities.arrow``: text, type; one row for each unique (text, type);
+- ``embeddings.safetensors``: ``embeddings`` (V, D) float32 or float16, rows L2-normalised;
+- ``texts.arrow``: text; one row for each unique text;
 - ``rows.safetensors``: ``indptr`` (T + 1,) int64 and ``entity_ids`` (nnz,) int32, the entities of each text;
-- ``keys.parquet``: study_id, anatomy, row; anatomy ``""`` is the whole report;
-- ``manifest.json``: format version, scorer and its parameters, counts, sizes, digest.
+- ``keys.arrow``: study_id, anatomy, row; anatomy ``""`` is the whole report; sorted by anatomy and study;
+- ``manifest.json``: format version, scorer and its parameters, dtype, counts, sizes, SHA-256 of each file.
+
+All of it is mapped into memory as it lies on disk: opening reads a few pages, and what is looked at stays in
+the page cache that all processes share.
 """
 
 import hashlib
-import json
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from safetensors.numpy import load_file, save_file
 
+from dataset_scripts import store_files as files
 from dataset_scripts.atomic import atomic_path
 from dataset_scripts.entities import ENTITY_TYPES, Entity
+from dataset_scripts.store_build import ENTITIES_AT_ONCE, build_store, check_dtype, check_vectors
+from dataset_scripts.store_files import FILES, FORMAT, FORMAT_VERSION, MANIFEST, Scorer
+from dataset_scripts.store_keys import KEYS_SCHEMA, KeyIndex, sorted_keys
 
-FORMAT = "radir-entities"
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
-FILES = ("entities.parquet", "embeddings.safetensors", "texts.parquet", "rows.safetensors", "keys.parquet")
+__all__ = [
+    "FILES",
+    "FORMAT",
+    "FORMAT_VERSION",
+    "MANIFEST",
+    "EntityStore",
+    "LazyTexts",
+    "Scorer",
+    "build_store",
+]
+
+_STRINGS_AT_ONCE = 65_536  # of an iteration over an Arrow column
 
 
-class Scorer(Protocol):
-    """What finds and embeds entities; its name and parameters are recorded, so that none are mixed."""
+class LazyTexts(Sequence[str]):
+    """Strings in Arrow memory, made into Python's one by one.
 
-    name: str
+    Args:
+        chunks: an Arrow column of strings.
 
-    @property
-    def parameters(self) -> dict[str, Any]: ...
+    Example:
+        >>> LazyTexts(pa.chunked_array([["effusion", "edema"]]))[1]
+        'edema'
+    """
 
-    def extract(self, texts: Sequence[str]) -> list[list[Entity]]: ...
+    def __init__(self, chunks: pa.ChunkedArray) -> None:
+        self.chunks = chunks
 
-    def embed(self, entity_texts: Sequence[str]) -> np.ndarray: ...
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """Return one string, or those of a slice as a list."""
+        found = self.chunks[index]
+        return found.to_pylist() if isinstance(index, slice) else found.as_py()
+
+    def __iter__(self) -> Iterator[str]:
+        for batch in pa.table({"text": self.chunks}).to_batches(_STRINGS_AT_ONCE):
+            yield from batch.column(0).to_pylist()
 
 
 @dataclass(frozen=True, eq=False)
 class EntityStore:
     """Unique entities, their embeddings, and unique texts as compressed rows of entity ids.
 
+    A loaded store is memory-mapped: it may be read by any number of processes, is fork-safe, and pickles as
+    its folder. Similarities are computed, in float32 or float64, from the values as they are stored: with
+    float16 they differ from those of float32 by up to about 1e-4, also those of an entity with itself.
+
     Attributes:
         entity_texts: V entity texts.
         entity_types: (V,) int8, positions in ``ENTITY_TYPES``.
-        embeddings: (V, D) float32, rows L2-normalised.
+        embeddings: (V, D) float32 or float16, rows L2-normalised; ``vectors`` gives float32.
         texts: T unique texts.
         indptr: (T + 1,) int64; text t has the entities ``entity_ids[indptr[t]:indptr[t + 1]]``, in text
         order. entity_ids: (nnz,) int32.
         keys: Arrow table with study_id, anatomy (strings) and row (int64).
         scorer: {"name", "parameters"} of what found the entities.
+        origin: of a memory-mapped store its folder and the SHA-256 of its manifest.
+
+    Raises:
+        ValueError: the shapes do not belong together.
     """
 
-    entity_texts: list[str]
+    entity_texts: Sequence[str]
     entity_types: np.ndarray
     embeddings: np.ndarray
     texts: pa.ChunkedArray
@@ -68,39 +109,48 @@ class EntityStore:
     entity_ids: np.ndarray
     keys: pa.Table
     scorer: dict[str, Any]
-    _rows_of: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
+    origin: tuple[Path, str] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        entities, texts = len(self.entity_texts), len(self.texts)
+        if (
+            self.entity_types.shape != (entities,)
+            or self.embeddings.ndim != 2
+            or len(self.embeddings) != entities
+            or self.indptr.shape != (texts + 1,)
+            or self.entity_ids.shape != (self.indptr[-1],)
+        ):
+            raise ValueError(
+                f"{entities} entity texts, types {self.entity_types.shape}, embeddings "
+                f"{self.embeddings.shape}, {texts} texts, indptr {self.indptr.shape} and entity_ids "
+                f"{self.entity_ids.shape} do not belong together: see EntityStore's attributes"
+            )
 
     @classmethod
-    def build(cls, records: Iterable[tuple[str, str, str]], scorer: Scorer) -> "EntityStore":
+    def build(
+        cls,
+        records: Iterable[tuple[str, str, str]],
+        scorer: Scorer,
+        folder: Path | None = None,
+        processes: int | None = 1,
+        dtype: str = "float32",
+        progress: bool = False,
+    ) -> "EntityStore":
         """Score each unique text once and embed each unique entity once.
 
         Args:
-            records: (study_id, anatomy, text); anatomy ``""`` is the whole report. A blank text is a text
-                without entities, which scores 0.5 against everything.
-            scorer: what extracts and embeds entities.
+            records, scorer, processes, dtype, progress: as of ``build_store``.
+            folder: where to write the store, which is then mapped; by default it is held in memory.
 
         Raises:
-            ValueError: two records have the same study and anatomy, or an embedding is not finite.
+            ValueError: as ``build_store``.
         """
-        text_rows: dict[str, int] = {}
-        keys: dict[tuple[str, str], int] = {}
-        for study_id, anatomy, text in records:
-            if (study_id, anatomy) in keys:
-                raise ValueError(f"Study {study_id!r} has two texts for anatomy {anatomy!r}: join them first")
-            keys[study_id, anatomy] = text_rows.setdefault(text, len(text_rows))
-        texts = list(text_rows)
-        entities: dict[Entity, int] = {}
-        ids = [[entities.setdefault(e, len(entities)) for e in found] for found in scorer.extract(texts)]
-        return cls(
-            entity_texts=[e.text for e in entities],
-            entity_types=np.array([ENTITY_TYPES.index(e.type) for e in entities], dtype=np.int8),
-            embeddings=_embed_entities([e.text for e in entities], scorer),
-            texts=pa.chunked_array([pa.array(texts, pa.string())]),
-            indptr=np.cumsum([0, *map(len, ids)], dtype=np.int64),
-            entity_ids=np.array([i for row in ids for i in row], dtype=np.int32),
-            keys=_keys_table(keys),
-            scorer={"name": scorer.name, "parameters": scorer.parameters},
-        )
+        if folder is not None:
+            build_store(records, scorer, folder, processes, dtype, progress)
+            return cls.load(folder, scorer)
+        with tempfile.TemporaryDirectory() as temporary:
+            build_store(records, scorer, Path(temporary) / "entities", processes, dtype, progress)
+            return cls.load(Path(temporary) / "entities", scorer, memory_map=False)
 
     def __len__(self) -> int:
         """Return the number of unique texts."""
@@ -115,14 +165,29 @@ class EntityStore:
 
         Returns:
             (n,) int64, -1 where the study has no text there.
+
+        Raises:
+            ValueError: a study id is not a string.
         """
-        if anatomy not in self._rows_of:
-            part = self.keys.filter(pc.equal(self.keys["anatomy"], anatomy))
-            self._rows_of[anatomy] = dict(
-                zip(part["study_id"].to_pylist(), part["row"].to_pylist(), strict=True)
-            )
-        known = self._rows_of[anatomy]
-        return np.array([known.get(study_id, -1) for study_id in study_ids], dtype=np.int64)
+        return self._index.rows(self._index.codes(study_ids), anatomy)
+
+    def row_table(self, study_ids: Sequence[str], anatomies: Sequence[str]) -> np.ndarray:
+        """Return the text row of each study for each anatomy; the studies are looked up once.
+
+        Args:
+            study_ids: n study ids.
+            anatomies: a names of anatomies, ``""`` for the whole report.
+
+        Returns:
+            (a, n) int64, -1 where the study has no text there.
+        """
+        codes, inverse = np.unique(self._index.codes(study_ids).astype(np.int32), return_inverse=True)
+        rows = [self._index.rows(codes, anatomy) for anatomy in anatomies]
+        return np.array(rows, dtype=np.int64).reshape(len(rows), len(codes))[:, inverse]
+
+    @cached_property
+    def _index(self) -> KeyIndex:
+        return KeyIndex(sorted_keys(self.keys))
 
     def text(self, row: int) -> str:
         """Return the text of one row.
@@ -139,144 +204,151 @@ class EntityStore:
             ValueError: there is no such row.
         """
         row = self._checked(row)
-        ids = self.entity_ids[self.indptr[row] : self.indptr[row + 1]]
+        ids = self.entity_ids[self.indptr[row] : self.indptr[row + 1]].tolist()
         return [Entity(self.entity_texts[i], ENTITY_TYPES[self.entity_types[i]]) for i in ids]
+
+    def vectors(self, entity_ids: np.ndarray) -> np.ndarray:
+        """Return the embeddings of some entities: (n,) int to (n, D) float32, whatever they are stored as."""
+        return self.embeddings[entity_ids].astype(np.float32, copy=False)
 
     def _checked(self, row: int) -> int:
         if not 0 <= row < len(self):
             raise ValueError(f"There is no text row {row}: the store has rows 0 to {len(self) - 1}")
         return int(row)
 
-    def save(self, folder: Path) -> None:
-        """Write the store, whole or not at all; an existing folder is replaced."""
+    def save(self, folder: Path, dtype: str | None = None) -> None:
+        """Write the store, whole or not at all; an existing folder is replaced.
+
+        Args:
+            folder: the folder.
+            dtype: "float32" or "float16"; by default that of the embeddings.
+
+        Raises:
+            ValueError: the store's content is not sound, see ``verify``.
+        """
+        stored = check_dtype(dtype or self.embeddings.dtype.name)
+        self._check_content()
         with atomic_path(Path(folder)) as temporary:
             temporary.mkdir()
-            types = [ENTITY_TYPES[t] for t in self.entity_types]
-            entities = {
-                "text": pa.array(self.entity_texts, pa.string()),
-                "type": pa.array(types, pa.string()),
-            }
-            pq.write_table(pa.table(entities), temporary / "entities.parquet")
-            save_file({"embeddings": self.embeddings}, temporary / "embeddings.safetensors")
-            pq.write_table(pa.table({"text": self.texts}), temporary / "texts.parquet")
+            entities = files.entities_batch(list(self.entity_texts), self.entity_types)
+            files.write_table(temporary / files.ENTITIES, files.ENTITIES_SCHEMA, [entities])
+            shape = {"embeddings": (stored, self.embeddings.shape)}
+            vectors = files.create_tensors(temporary / files.EMBEDDINGS, shape)["embeddings"]
+            for part in self._parts():
+                vectors[part] = self.embeddings[part]
+            texts = pa.table({"text": self.texts}, schema=files.TEXTS_SCHEMA).to_batches()
+            files.write_table(temporary / files.TEXTS, files.TEXTS_SCHEMA, texts)
             rows = {"indptr": self.indptr, "entity_ids": self.entity_ids}
-            save_file(rows, temporary / "rows.safetensors")
-            pq.write_table(self.keys, temporary / "keys.parquet")
-            (temporary / MANIFEST).write_text(
-                json.dumps(self._manifest(temporary), indent=2, sort_keys=True) + "\n"
-            )
+            files.write_tensors(temporary / files.ROWS, rows)
+            files.write_table(temporary / files.KEYS, KEYS_SCHEMA, [sorted_keys(self.keys)])
+            files.write_manifest(temporary, self.scorer, stored, self._counts())
 
-    def _manifest(self, folder: Path) -> dict[str, Any]:
+    def _parts(self) -> Iterator[slice]:
+        """Runs of entities that fit into memory."""
+        for start in range(0, len(self.embeddings), ENTITIES_AT_ONCE):
+            yield slice(start, start + ENTITIES_AT_ONCE)
+
+    def _counts(self) -> dict[str, int]:
         return {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "scorer": self.scorer,
-            "counts": {
-                "entities": len(self.entity_texts),
-                "dimension": self.embeddings.shape[1],
-                "texts": len(self),
-                "entity_ids": len(self.entity_ids),
-                "keys": self.keys.num_rows,
-            },
-            "bytes": {name: (folder / name).stat().st_size for name in FILES},
-            "digest": _digest(folder),
+            "entities": len(self.entity_texts),
+            "dimension": self.embeddings.shape[1],
+            "texts": len(self),
+            "entity_ids": len(self.entity_ids),
+            "keys": self.keys.num_rows,
         }
 
     @classmethod
-    def load(cls, folder: Path, scorer: Scorer | None = None) -> "EntityStore":
-        """Read a store that ``save`` wrote.
+    def load(cls, folder: Path, scorer: Scorer | None = None, memory_map: bool = True) -> "EntityStore":
+        """Open a store; only its manifest and the sizes of its files are checked, see ``verify``.
 
         Args:
             folder: the folder.
             scorer: if given, the store must have been built by the same scorer with the same parameters.
+            memory_map: leave the content on disk until it is looked at; otherwise read all of it now.
 
         Raises:
             ValueError: the folder is no entity store, is of another format or version, is incomplete, or was
                 built by another scorer.
         """
-        folder = Path(folder)
-        manifest = _read_manifest(folder, scorer)
-        entities = pq.read_table(folder / "entities.parquet")
-        rows = load_file(folder / "rows.safetensors")
+        folder = Path(folder).resolve()
+        manifest = files.read_manifest(folder, scorer)
+        entities = files.open_table(folder / files.ENTITIES, files.ENTITIES_SCHEMA, memory_map)
+        types = entities["type"].combine_chunks()
+        if types.dictionary.to_pylist() != list(ENTITY_TYPES):
+            raise ValueError(
+                f"{folder / files.ENTITIES} has the types {types.dictionary.to_pylist()}, this code knows "
+                f"{list(ENTITY_TYPES)}: build the dataset again"
+            )
+        rows = files.open_tensors(folder / files.ROWS, memory_map)
         store = cls(
-            entity_texts=entities["text"].to_pylist(),
-            entity_types=np.array(
-                [ENTITY_TYPES.index(t) for t in entities["type"].to_pylist()], dtype=np.int8
-            ),
-            embeddings=load_file(folder / "embeddings.safetensors")["embeddings"],
-            texts=pq.read_table(folder / "texts.parquet")["text"],
+            entity_texts=LazyTexts(entities["text"]),
+            entity_types=types.indices.to_numpy().copy(),  # V bytes, writable like the other arrays
+            embeddings=files.open_tensors(folder / files.EMBEDDINGS, memory_map)["embeddings"],
+            texts=files.open_table(folder / files.TEXTS, files.TEXTS_SCHEMA, memory_map)["text"],
             indptr=rows["indptr"],
             entity_ids=rows["entity_ids"],
-            keys=pq.read_table(folder / "keys.parquet"),
+            keys=files.open_table(folder / files.KEYS, KEYS_SCHEMA, memory_map),
             scorer=manifest["scorer"],
+            origin=(folder, _identity(folder)) if memory_map else None,
         )
-        counts = store._manifest(folder)["counts"]
-        if counts != manifest["counts"]:
+        seen = (store._counts(), store.embeddings.dtype.name)
+        if seen != (manifest["counts"], manifest["dtype"]):
             raise ValueError(
-                f"{folder} holds {counts}, its manifest says {manifest['counts']}: build it again"
+                f"{folder} holds {seen}, its manifest says {(manifest['counts'], manifest['dtype'])}: "
+                "build it again"
             )
         return store
 
+    def verify(self) -> None:
+        """Read everything and check it: each file's SHA-256, and that the content is sound.
 
-def _embed_entities(texts: list[str], scorer: Scorer) -> np.ndarray:
-    """Embed each unique entity text once and spread the result over the (text, type) entities."""
-    unique = list(dict.fromkeys(texts))
-    position = {text: i for i, text in enumerate(unique)}
-    vectors = np.asarray(scorer.embed(unique), dtype=np.float32)  # (unique, D)
-    if vectors.shape[0] != len(unique) or not np.isfinite(vectors).all():
-        raise ValueError(
-            f"Scorer {scorer.name!r} returned embeddings {vectors.shape} for {len(unique)} entities: "
-            "it must return one finite vector for each"
-        )
-    return vectors[[position[text] for text in texts]]  # (V, D)
+        Raises:
+            ValueError: a file has changed since it was written, or ids, rows or embeddings are out of range.
+        """
+        if self.origin is not None:
+            folder = self.origin[0]
+            manifest = files.read_manifest(folder)
+            for name in FILES:
+                if files.file_digest(folder / name) != manifest["sha256"][name]:
+                    raise ValueError(
+                        f"{folder / name} is not what was written (SHA-256): copy it or build the store again"
+                    )
+        self._check_content()
+
+    def _check_content(self) -> None:
+        rows = sorted_keys(self.keys).column("row").to_numpy()
+        if self.indptr[0] != 0 or (np.diff(self.indptr) < 0).any():
+            raise ValueError("indptr must start at 0 and never fall: build the store again")
+        for name, values, count in (
+            ("entity_types", self.entity_types, len(ENTITY_TYPES)),
+            ("entity_ids", self.entity_ids, len(self.entity_texts)),
+            ("rows of keys", rows, len(self)),
+        ):
+            if values.size and not (values.min() >= 0 and values.max() < count):
+                raise ValueError(
+                    f"{name} must be 0 to {count - 1}, they are {values.min()} to {values.max()}: build the "
+                    "store again"
+                )
+        for part in self._parts():
+            vectors = self.embeddings[part]
+            check_vectors(vectors, len(vectors), "The store has embeddings")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle a mapped store as its folder, so that workers map it too; any other one as its content."""
+        return super().__reduce_ex__(protocol) if self.origin is None else (_reopen, self.origin)
 
 
-def _keys_table(keys: dict[tuple[str, str], int]) -> pa.Table:
-    return pa.table(
-        {
-            "study_id": pa.array([study_id for study_id, _ in keys], pa.string()),
-            "anatomy": pa.array([anatomy for _, anatomy in keys], pa.string()),
-            "row": pa.array(list(keys.values()), pa.int64()),
-        }
-    )
+def _identity(folder: Path) -> str:
+    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
 
 
-def _digest(folder: Path) -> str:
-    """SHA-256 over the content of all files, in the order of ``FILES``."""
-    digest = hashlib.sha256()
-    for name in FILES:
-        with (folder / name).open("rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-    return digest.hexdigest()
+def _reopen(folder: Path, identity: str) -> EntityStore:
+    """Open a pickled store again.
 
-
-def _read_manifest(folder: Path, scorer: Scorer | None) -> dict[str, Any]:
-    """Read and check the manifest; the errors name what was seen and what to do."""
-    if not (folder / MANIFEST).is_file():
-        raise ValueError(f"{folder} is not an entity store: it has no {MANIFEST}; `radir build` writes one")
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{folder / MANIFEST} is not JSON ({error}): build the store again") from error
-    seen = (manifest.get("format"), manifest.get("format_version"))
-    if seen != (FORMAT, FORMAT_VERSION):
-        raise ValueError(
-            f"{folder} has format {seen[0]!r} version {seen[1]!r}, this code reads {FORMAT!r} version "
-            f"{FORMAT_VERSION}: build the dataset again"
-        )
-    for name in FILES:
-        size = (folder / name).stat().st_size if (folder / name).is_file() else None
-        if size != manifest["bytes"][name]:
-            raise ValueError(
-                f"{folder / name} has {'no' if size is None else size} bytes, the manifest says "
-                f"{manifest['bytes'][name]}: the copy is incomplete, copy or build it again"
-            )
-    if scorer is not None:
-        expected = json.loads(json.dumps({"name": scorer.name, "parameters": scorer.parameters}))
-        if manifest["scorer"] != expected:
-            raise ValueError(
-                f"{folder} was built by scorer {manifest['scorer']}, this one is {expected}: relevances of "
-                "different scorers do not compare; build the dataset again or use its own scorer"
-            )
-    return manifest
+    Raises:
+        ValueError: another one has taken its place.
+    """
+    store = EntityStore.load(folder)
+    if store.origin != (folder, identity):
+        raise ValueError(f"{folder} has been built again since this store was pickled: load it anew")
+    return store

@@ -116,7 +116,7 @@ class Targets:
     def of(cls, data: BuiltDataset, studies: datasets.Dataset) -> "Targets":
         engine, ids = data.engine, studies["study_id"][:]
         names = [WHOLE_REPORT, *(anatomy["name"] for anatomy in data.anatomies())]
-        rows = {name: engine.store.rows(ids, name) for name in names}
+        rows = dict(zip(names, engine.store.row_table(ids, names), strict=True))
         kept = {name: at for name, at in rows.items() if name == WHOLE_REPORT or (at >= 0).sum() > 1}
         return cls(studies["findings"][:], kept, engine)
 

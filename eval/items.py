@@ -106,5 +106,6 @@ class Items:
         """
         split = "train" if "train" in self.dataset.splits else self.split
         studies = sorted(set(self.dataset.studies(split).select_columns(["study_id"])["study_id"]))
-        store = self.dataset.engine.store
-        return {a["name"]: int((store.rows(studies, a["name"]) >= 0).sum()) for a in self.anatomies}
+        names = [anatomy["name"] for anatomy in self.anatomies]
+        counts = (self.dataset.engine.store.row_table(studies, names) >= 0).sum(axis=1)
+        return dict(zip(names, counts.tolist(), strict=True))

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from dataset_scripts.atomic import atomic_path
+from dataset_scripts.explain import explain
 from dataset_scripts.folder import BuiltDataset
 from eval.benchmark import EXAMPLES, RESULTS
 from eval.items import Items
@@ -27,6 +28,7 @@ REPORT = "report.html"
 THUMBNAIL_PX = 160
 _TEMPLATE = "report.html.j2"
 _COLORS = 6  # classes m0 .. m5 of the template
+_LINKS = 6  # matches of entities shown for a hit
 
 
 def write_report(dataset: BuiltDataset, out: Path) -> Path:
@@ -187,9 +189,40 @@ def _conditions(
         anatomy = example["anatomy"]
         about = results["anatomies"][anatomy]
         sheet = sheets.setdefault(anatomy, {"anatomy": anatomy, **about, "queries": []})
+        query = position[example["query_id"]]
         models = {
-            name: [{**show(hit["image_id"], anatomy), **hit} for hit in hits]
+            name: [
+                {
+                    **show(hit["image_id"], anatomy),
+                    **hit,
+                    "why": _why(items, anatomy, query, position[hit["image_id"]]),
+                }
+                for hit in hits
+            ]
             for name, hits in example["models"].items()
         }
         sheet["queries"].append({**example, **show(example["query_id"], anatomy), "models": models})
     return list(sheets.values())
+
+
+def _why(items: Items, anatomy: str, query: int, hit: int) -> list[str]:
+    """What the relevance of a hit's text to the query's rests on, a match of two entities a line.
+
+    Args:
+        items: the split.
+        anatomy: whose texts are compared.
+        query, hit: positions of two images.
+
+    Returns:
+        The most telling matches first; empty where a study has no text for the anatomy.
+    """
+    rows = items.rows(anatomy)
+    if min(rows[query], rows[hit]) < 0:
+        return []
+    engine = items.dataset.engine
+    found = explain(engine.store, engine.weights, int(rows[query]), int(rows[hit]))
+    links = [str(link) for link in found.links()]
+    if not links:
+        return [found.line()]
+    left_out = len(links) - _LINKS
+    return links[:_LINKS] + ([f"and {left_out} more"] if left_out > 0 else [])

@@ -12,6 +12,7 @@ from transformers import BertConfig, BertModel
 import radir
 from configs.settings import load_config
 from tests.made_up import TINY_TRAINING, open_i_tree
+from tests.tiny_rate_models import save_encoder, save_ner
 from train_accelerate import train
 
 
@@ -73,6 +74,46 @@ def test_search_finds_the_query_itself_first(
                                              "The heart is severely enlarged.")  # fmt: skip
 
 
+def test_search_says_how_the_texts_compare_when_it_is_told_what_the_query_shows(
+    world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = sorted((world / "source" / "images").glob("7_*F*"))[0]
+    run("search", "--index", world / "index", "--image", image, "--anatomy", "heart", "-k", 5,
+        "--findings", "Mild cardiomegaly.", "--json", monkeypatch=monkeypatch)  # fmt: skip
+    hits = json.loads(capsys.readouterr().out)["hits"]
+    for hit in hits:
+        same = hit["findings"] == "Mild cardiomegaly."
+        assert (hit["text_relevance"]["score"] == pytest.approx(1)) == same
+
+
+def test_two_files_are_scored_line_by_line_or_all_with_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("Mild cardiomegaly.\nNo effusion.\n")
+    (tmp_path / "b.txt").write_text("The heart is mildly enlarged.\n\n")
+    run("score", tmp_path / "a.txt", tmp_path / "b.txt", "--json", monkeypatch=monkeypatch)
+    assert json.loads(capsys.readouterr().out)["scores"] == [pytest.approx(1), 0.5]
+    run("score", tmp_path / "a.txt", tmp_path / "b.txt", "--json", "--all-pairs", monkeypatch=monkeypatch)
+    matrix = json.loads(capsys.readouterr().out)["scores"]
+    assert matrix[0] == [pytest.approx(1), 0.5]
+    assert matrix[1][0] < 0.5
+
+
+def test_build_and_score_take_ratescores_models_from_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = ("--scorer", "ratescore", "--ner", save_ner(tmp_path / "ner", 0),
+              "--encoder", save_encoder(tmp_path / "encoder", 0))  # fmt: skip
+    tree = open_i_tree(tmp_path / "source", studies=12)
+    run("build", "open-i", "--source", tree, "--out", tmp_path / "data", *models,
+        "--shards", tmp_path / "shards", monkeypatch=monkeypatch)  # fmt: skip
+    assert json.loads((tmp_path / "data" / "build.json").read_text())["scorer"]["name"] == "ratescore"
+    capsys.readouterr()
+    (tmp_path / "a.txt").write_text("Mild cardiomegaly.\n")
+    run("score", tmp_path / "a.txt", tmp_path / "a.txt", *models, "--json", monkeypatch=monkeypatch)
+    assert json.loads(capsys.readouterr().out)["scores"] == [pytest.approx(1)]
+
+
 def test_a_folder_of_images_is_indexed_and_unreadable_ones_are_listed(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +152,14 @@ BAD_INPUT = {
     "restricted data to the Hub": (
         ("push", "--dataset", "{world}/data", "--repo", "user/open-i"),
         "cc-by-nc-nd-4.0",
+    ),
+    "models without their scorer": (
+        ("score", "{world}/tiny.yaml", "{world}/tiny.yaml", "--ner", "x"),
+        "--scorer ratescore",
+    ),
+    "no NER model": (
+        ("score", "{world}/tiny.yaml", "{world}/tiny.yaml", "--scorer", "ratescore", "--ner", "/nowhere"),
+        "/nowhere",
     ),
     "nothing to discover": (("discover", "--out", "{tmp}"), "either --radgraph"),
     "no RadGraph output": (("discover", "--radgraph", "{world}/tiny.yaml", "--out", "{tmp}"), "tiny.yaml"),

@@ -1,6 +1,9 @@
 """Promises of the relevance engine: blocks and neighbours equal the plain formula, whatever the chunks."""
 
 import csv
+import pickle
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -106,32 +109,102 @@ def test_missing_texts_are_nan_and_empty_ones_one_half() -> None:
     assert engine.block(np.array([], int), np.array([0])).shape == (0, 1)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_scores_are_the_reference_rounded_to_float32(seed: int) -> None:
+    engine = RelevanceEngine(random_store(70, 50, seed=seed))  # two tiles
+    rows = np.arange(70)
+    np.testing.assert_array_equal(engine.block(rows, rows), pairs(engine, rows, rows))
+    np.testing.assert_array_equal(engine.block(rows[::2], rows), pairs(engine, rows[::2], rows))
+
+
+@pytest.mark.parametrize("table_bytes", [0, 4 * 20**2, 2**28])
 @pytest.mark.parametrize("budget_bytes", [1, 5_000, 100_000])
-def test_chunks_and_tables_do_not_change_a_bit(budget_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_tables_and_threads_do_not_change_a_bit(budget_bytes: int, table_bytes: int) -> None:
     store = random_store(60, 50, seed=3)
     rows = np.arange(60)
     expected = RelevanceEngine(store).block(rows, rows)
-    np.testing.assert_array_equal(
-        RelevanceEngine(store, budget_bytes=budget_bytes).block(rows, rows), expected
-    )
-    monkeypatch.setattr("dataset_scripts.relevance._TABLE_MAX_BYTES", 0)
-    np.testing.assert_array_equal(
-        RelevanceEngine(store, budget_bytes=budget_bytes).block(rows, rows), expected
-    )
+    engine = RelevanceEngine(store, None, budget_bytes, threads=3, table_bytes=table_bytes)
+    np.testing.assert_array_equal(engine.block(rows, rows), expected)
+    engine.prepare()
+    np.testing.assert_array_equal(engine.block(rows[:40], rows), expected[:40])
+
+
+def test_blocks_cover_every_pair_once() -> None:
+    engine = RelevanceEngine(random_store(50, seed=2))
+    rows, columns = np.r_[np.arange(50), -1, 3], np.arange(20)
+    whole = np.full((52, 52), -1, np.float32)
+    for down, across, scores in engine.blocks(rows, height=15):
+        assert (whole[down, across] == -1).all()
+        whole[down, across] = scores
+        whole[across, down] = scores.T
+    np.testing.assert_array_equal(whole, engine.block(rows, rows))
+    parts = [scores for _, _, scores in engine.blocks(rows, columns, height=100, width=7)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), engine.block(rows, columns))
 
 
 @pytest.mark.parametrize("budget_bytes", [1, 2**28])
-def test_top_k_is_the_sorted_block_with_ties_by_position(budget_bytes: int) -> None:
+def test_histogram_and_counts_are_those_of_the_matrix(budget_bytes: int) -> None:
+    engine = RelevanceEngine(random_store(40, seed=5), budget_bytes=budget_bytes)
+    rows = np.r_[np.arange(40), np.arange(10), -1]  # some texts twice
+    block = RelevanceEngine(engine.store).block(rows, rows)
+    above = block[np.triu_indices(len(rows), 1)]
+    for edges in (np.linspace(0, 1, 101), np.array([-1.0, 0.25, 0.5, 0.51, 1.0])):
+        known = above[~np.isnan(above)].astype(float)
+        np.testing.assert_array_equal(engine.histogram(rows, edges=edges), np.histogram(known, edges)[0])
+        across = block[:7, 30:].astype(float)
+        found = engine.histogram(rows[:7], rows[30:], edges)
+        np.testing.assert_array_equal(found, np.histogram(across[~np.isnan(across)], edges)[0])
+    others = ~np.eye(len(rows), dtype=bool)
+    np.testing.assert_array_equal(engine.count_above(rows, 0.5), ((block > 0.5) & others).sum(axis=1))
+    found = engine.count_above(rows[:7], 0.5, rows[30:])
+    np.testing.assert_array_equal(found, (block[:7, 30:] > 0.5).sum(axis=1))
+
+
+def test_memory_stays_within_the_budget_whatever_the_number_of_texts() -> None:
+    store, budget = random_store(3000, 400, seed=1), 4 * 2**20
+    engine = RelevanceEngine(store, budget_bytes=budget, threads=2, table_bytes=0)
+    rows = np.arange(3000)
+    engine.histogram(rows[:50])  # compiles
+    tracemalloc.start()
+    engine.histogram(rows)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < budget + 3000 * 100  # the rows themselves, in a handful of arrays
+
+
+def test_an_engine_answers_from_several_threads_and_after_a_pickle() -> None:
+    engine = RelevanceEngine(random_store(80), threads=2)
+    rows = np.arange(80)
+    expected = engine.block(rows, rows)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: engine.block(rows, rows), range(8)):
+            np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(engine)).block(rows, rows), expected)
+
+
+@pytest.mark.parametrize("k", [1, 12, 70])
+@pytest.mark.parametrize("budget_bytes", [1, 2**28])
+def test_top_k_is_the_sorted_block_with_ties_by_position(budget_bytes: int, k: int) -> None:
     store = random_store(40, seed=5)
     engine = RelevanceEngine(store, budget_bytes=budget_bytes)
     rows, columns = np.array([4, 9, 4]), np.concatenate([np.arange(40), np.arange(40)])
-    positions, scores = engine.top_k(rows, columns, 12)
+    positions, scores = engine.top_k(rows, columns, k)
     block = RelevanceEngine(store).block(rows, columns)
-    expected = np.argsort(-block, axis=1, kind="stable")[:, :12]
+    expected = np.argsort(-block, axis=1, kind="stable")[:, :k]
     np.testing.assert_array_equal(positions, expected)
     np.testing.assert_array_equal(scores, np.take_along_axis(block, expected, axis=1))
     assert positions.dtype == np.int64
     assert scores.dtype == np.float32
+
+
+@pytest.mark.parametrize("k", [5, 80])
+@pytest.mark.parametrize("budget_bytes", [1, 2**28])
+def test_top_k_of_texts_among_themselves_is_the_sorted_block(budget_bytes: int, k: int) -> None:
+    engine = RelevanceEngine(random_store(60, seed=7), budget_bytes=budget_bytes)
+    rows = np.r_[np.arange(59, -1, -1), np.arange(25)]  # some texts twice
+    block = engine.block(rows, rows)
+    expected = np.argsort(-block, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(engine.top_k(rows, rows, k)[0], expected)
 
 
 def test_top_k_leaves_missing_texts_out() -> None:
@@ -148,5 +221,13 @@ def test_wrong_input_is_refused() -> None:
         engine.block(np.array([8]), np.array([0]))
     with pytest.raises(ValueError, match="k is 3"):
         engine.top_k(np.array([0]), np.array([0, 1]), 3)
+    with pytest.raises(ValueError, match="threads"):
+        RelevanceEngine(engine.store, threads=0)
+    with pytest.raises(ValueError, match="table_bytes"):
+        RelevanceEngine(engine.store, table_bytes=-1)
+    with pytest.raises(ValueError, match="ascending"):
+        engine.histogram(np.array([0, 1]), edges=np.array([1.0, 0.0]))
+    with pytest.raises(ValueError, match="height and width"):
+        next(engine.blocks(np.array([0]), height=0))
     with pytest.raises(ValueError, match="budget_bytes"):
         RelevanceEngine(engine.store, budget_bytes=0)

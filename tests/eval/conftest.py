@@ -38,6 +38,9 @@ class FakeStore:
     def rows(self, study_ids: list[str], anatomy: str) -> np.ndarray:
         return np.array([self.keys.get((study, anatomy), -1) for study in study_ids], dtype=np.int64)
 
+    def row_table(self, study_ids: list[str], anatomies: list[str]) -> np.ndarray:
+        return np.array([self.rows(study_ids, anatomy) for anatomy in anatomies])
+
     def text(self, row: int) -> str:
         return self.texts[row]
 

@@ -1,7 +1,9 @@
 """Tables and page: figures as in results.json, the best marked, one file without a network, text escaped."""
 
+import html
 import json
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,19 +13,44 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dataset_scripts.entities import Entity
+from dataset_scripts.explain import explain
+from dataset_scripts.relevance import RelevanceEngine
+from dataset_scripts.store import EntityStore
 from eval.benchmark import Protocol, evaluate_models
 from eval.embeddings import OracleRanking, ParquetEmbeddings, RandomRanking
+from eval.items import Items
 from eval.report import thumbnail, write_report
 from eval.tables import Cell, all_tables, marked, percent, summary_table
+
+
+class MarkupScorer:
+    """What a sentence says after "is" is its entity, with markup; entities of one spelling are equal."""
+
+    name = "markup"
+    parameters: dict[str, Any] = {}  # noqa: RUF012
+
+    def extract(self, texts: Sequence[str]) -> list[list[Entity]]:
+        told = [re.findall(r"is (.+?)\.", text) for text in texts]
+        return [[Entity(f"<u>{words}</u>", self._type(words)) for words in of] for of in told]
+
+    def _type(self, words: str) -> str:
+        return "NON-ABNORMALITY" if "clear" in words else "ABNORMALITY"
+
+    def embed(self, entity_texts: Sequence[str]) -> np.ndarray:
+        angles = np.array([len(text) % 7 for text in entity_texts]) / 4
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def run(helpers: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     out = tmp_path_factory.mktemp("report")
     dataset = helpers.FakeDataset()
-    dataset.engine.store.texts = [
-        text.replace("clear", "<b>clear & bright</b>") for text in dataset.engine.store.texts
-    ]
+    # The page explains relevance by the entities behind it, which the made-up store does not have.
+    store = dataset.engine.store
+    texts = [text.replace("clear", "<b>clear & bright</b>") for text in store.texts]
+    records = [(*key, texts[row]) for key, row in store.keys.items()]
+    dataset.engine = RelevanceEngine(EntityStore.build(records, MarkupScorer()))
     radir = helpers.write_vectors(out / "radir.parquet", dataset, *dataset.knowing_vectors(0.1))
     clip = helpers.write_vectors(out / "clip.parquet", dataset, dataset.knowing_vectors(0.3, 1)[0], {})
     sources = [ParquetEmbeddings(radir), ParquetEmbeddings(clip), RandomRanking(0), OracleRanking()]
@@ -100,6 +127,29 @@ def test_report_text_is_escaped_and_the_footer_warns(run: SimpleNamespace) -> No
     assert "<b>clear" not in run.page
     assert "&lt;b&gt;clear &amp; bright&lt;/b&gt;" in run.page
     assert "do not share" in run.page
+
+
+def test_every_hit_says_why_in_the_words_of_its_explanation(run: SimpleNamespace) -> None:
+    examples = json.loads((run.out / "examples.json").read_text())
+    engine, items = run.dataset.engine, Items(run.dataset, "test")
+    place = {image_id: number for number, image_id in enumerate(items.image_ids)}
+    shown = re.findall(
+        r'<details class="why"><summary>why (\S+)</summary><ul>(.*?)</ul>', run.page, re.DOTALL
+    )
+    shown = [(number, re.findall(r"<li>(.*?)</li>", links)) for number, links in shown]
+    expected = []
+    for example in examples:
+        rows = items.rows(example["anatomy"])
+        for hit in (hit for hits in example["models"].values() for hit in hits):
+            pair = (rows[place[example["query_id"]]], rows[place[hit["image_id"]]])
+            found = explain(engine.store, engine.weights, *map(int, pair))
+            assert found.score == pytest.approx(hit["relevance"], abs=1e-5)
+            expected.append((f"{hit['relevance']:.2f}", [str(link) for link in found.links()]))
+    assert [(number, [html.unescape(link) for link in links]) for number, links in shown] == expected
+    words = "".join(link for _, links in expected for link in links)
+    assert all(sign in words for sign in ("=", "~", "≠", "contradicts"))
+    assert "<u>" in words
+    assert "<u>" not in run.page
 
 
 def test_examples_hold_no_words_and_spread_from_head_to_tail(run: SimpleNamespace) -> None:

@@ -1,0 +1,282 @@
+"""Why two texts have their RaTEScore: which entity matched which, and what it earned.
+
+What is explained is the relevance of two *texts*. A model ranks images by embeddings, in which no entity can
+be pointed at: beside its hits, an explanation says how relevant they are and why, not why the model chose
+them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dataset_scripts.entities import ENTITY_TYPES, Entity
+from dataset_scripts.lexicon import default_lexicon, split_form
+from dataset_scripts.ratescore import (
+    NO_ENTITIES_SCORE,
+    OPPOSED,
+    EntityEmbeddings,
+    RateScoreWeights,
+    similarity,
+    tie_rank,
+)
+from dataset_scripts.store import EntityStore, Scorer
+
+FAR = 0.5  # a best match less similar than this is called far: the other text has no counterpart
+LINE_LENGTH = 240
+_DENIALS = frozenset(["no", "not", "non", "without"])
+
+
+@dataclass(frozen=True)
+class Match:
+    """One entity of the query side and its single best match on the other.
+
+    Attributes:
+        entity, entity_type, position: the entity, one of ``ENTITY_TYPES``, and its place in its text, from 0.
+        match, match_type, match_position: the same of what it matched.
+        similarity: cosine, -1 to 1.
+        weight: affinity of the two types, w of ``ratescore.directed_score``.
+        sign: n there: neg_weight if the types contradict each other, else 1.
+        opposed: whether they do.
+        share: weight / sum of weights, 0 to 1; what the entity counts for.
+        contribution: similarity * sign * share; the contributions sum to the directed score.
+    """
+
+    entity: str
+    entity_type: str
+    position: int
+    match: str
+    match_type: str
+    match_position: int
+    similarity: float
+    weight: float
+    sign: float
+    opposed: bool
+    share: float
+    contribution: float
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One direction: its score, and the query side's entities, the largest share first."""
+
+    score: float
+    matches: tuple[Match, ...]
+
+
+@dataclass(frozen=True)
+class Link:
+    """Two entities that matched in one direction or both, for reading.
+
+    Attributes:
+        left, right: the entities as words, of the first and of the second text; "no" stands before what is
+            negated.
+        similarity, opposed: as of `Match`.
+        share: sum of the matches' shares over both directions, halved: 0 to 1, and 1 over all links.
+    """
+
+    left: str
+    right: str
+    similarity: float
+    opposed: bool
+    share: float
+
+    @property
+    def kind(self) -> str:
+        """ "contradicts", "same", "near" or "far"."""
+        if self.similarity < FAR:
+            return "far"
+        if self.opposed:
+            return "contradicts"
+        return "same" if self.left == self.right else "near"
+
+    def __str__(self) -> str:
+        sign = "≠" if self.opposed else "=" if self.kind == "same" else "~"
+        note = f", {self.kind}" if self.kind in ("contradicts", "far") else ""
+        return f"{self.left} {sign} {self.right} ({self.similarity:.2f}{note})"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a pair of texts has its score.
+
+    Attributes:
+        score: the RaTEScore, bit for bit that of ``ratescore.rate_score``.
+        forward: each entity of the first text and its match in the second.
+        backward: each entity of the second text and its match in the first.
+    """
+
+    score: float
+    forward: Direction
+    backward: Direction
+
+    def links(self) -> list[Link]:
+        """Both directions as one list: equal pairs of words joined, the largest share first."""
+        shares: dict[tuple[str, str, bool], float] = {}
+        nearest: dict[tuple[str, str, bool], float] = {}
+        for direction in (self.forward, self.backward):
+            for item in direction.matches:
+                words = (_words(item.entity, item.entity_type), _words(item.match, item.match_type))
+                left, right = words if direction is self.forward else words[::-1]
+                key = (left, right, item.opposed)
+                shares[key] = shares.get(key, 0.0) + item.share / 2
+                nearest[key] = max(nearest.get(key, -1.0), item.similarity)
+        found = [Link(*key[:2], nearest[key], key[2], share) for key, share in shares.items()]
+        return sorted(found, key=lambda link: -link.share)  # stable: equals in the order of the first text
+
+    def line(self, length: int = LINE_LENGTH) -> str:
+        """The most telling links as one line.
+
+        Args:
+            length: at most so many characters, at least 40; what is left out is counted.
+
+        Raises:
+            ValueError: the length is under 40.
+        """
+        if length < 40:
+            raise ValueError(f"length is {length}: a line needs at least 40 characters")
+        links = [str(link) for link in self.links()]
+        if not links:
+            return f"no entities to compare: {self.score:.2f} by convention"
+        shown = len(links)
+        while shown > 1 and len(_joined(links, shown)) > length:
+            shown -= 1
+        line = _joined(links, shown)
+        if len(line) <= length:
+            return line
+        rest = line[len(links[0]) :]  # a single link that is too long loses its end
+        return links[0][: length - len(rest) - 1].rstrip() + "…" + rest
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data for JSON: score, line, and each direction's score and matches."""
+        directions = {
+            name: {"score": side.score, "matches": [dict(vars(item)) for item in side.matches]}
+            for name, side in (("forward", self.forward), ("backward", self.backward))
+        }
+        return {"score": self.score, "line": self.line(), **directions}
+
+
+def explain(
+    store: EntityStore, weights: RateScoreWeights | None, left_row: int, right_row: int
+) -> Explanation:
+    """Explain the score of two texts of a store.
+
+    Args:
+        store: the entities.
+        weights: of the types; None takes the paper's, as `RelevanceEngine` does.
+        left_row, right_row: text rows.
+
+    Raises:
+        ValueError: there is no such row; -1 stands for a missing text, which has no score.
+    """
+    weights = weights or RateScoreWeights.named()
+    names = [store.entities(row) for row in (left_row, right_row)]
+    sides = [_embedded(store, row) for row in (left_row, right_row)]
+    if not names[0] or not names[1]:
+        nothing = Direction(0.0, ())
+        return Explanation(NO_ENTITIES_SCORE, nothing, nothing)
+    forward = _direction(names[0], names[1], sides[0], sides[1], weights)
+    backward = _direction(names[1], names[0], sides[1], sides[0], weights)
+    total = forward.score + backward.score
+    score = 2.0 * forward.score * backward.score / total if total != 0 else 0.0
+    return Explanation(score, forward, backward)
+
+
+def explain_hits(
+    query_text: str, hit_texts: Sequence[str], scorer: Scorer, weights: RateScoreWeights | None = None
+) -> list[Explanation]:
+    """Explain the scores of one text with several, where there is no store: each text is read once.
+
+    Args:
+        query_text: the query's findings.
+        hit_texts: the hits' findings; a text without entities is explained as such.
+        scorer: finds and embeds entities.
+        weights: of the types; None takes the paper's.
+    """
+    records = [("query", "", query_text), *((f"hit {i}", "", text) for i, text in enumerate(hit_texts))]
+    store = EntityStore.build(records, scorer)
+    query, *hits = (int(row) for row in store.rows([key for key, _, _ in records], ""))
+    return [explain(store, weights, query, hit) for hit in hits]
+
+
+def explain_texts(
+    query_text: str, hit_text: str, scorer: Scorer, weights: RateScoreWeights | None = None
+) -> Explanation:
+    """Explain the score of two texts, where there is no store.
+
+    Example:
+        >>> from dataset_scripts.entities import LexicalScorer
+        >>> explain_texts("Small effusion.", "No effusion.", LexicalScorer()).line()
+        'small effusion ≠ no effusion (0.83, contradicts); pleura ~ no effusion (0.03, far)'
+    """
+    return explain_hits(query_text, [hit_text], scorer, weights)[0]
+
+
+def _embedded(store: EntityStore, row: int) -> EntityEmbeddings:
+    ids = store.entity_ids[store.indptr[row] : store.indptr[row + 1]]
+    return EntityEmbeddings(
+        np.asarray(store.embeddings)[ids], np.asarray(store.entity_types)[ids].astype(np.int64)
+    )
+
+
+def _direction(
+    names: Sequence[Entity],
+    other_names: Sequence[Entity],
+    query: EntityEmbeddings,
+    match: EntityEmbeddings,
+    weights: RateScoreWeights,
+) -> Direction:
+    """Return one direction, with the matches and the order of additions of ``ratescore.directed_score``."""
+    cosines = similarity(query.vectors, match.vectors)
+    found: list[tuple[int, int, float, float, float]] = []
+    numerator = denominator = 0.0
+    for i, query_type in enumerate(query.types):
+        j = max(
+            range(len(match.types)),
+            key=lambda k: (cosines[i, k], tie_rank(int(query_type), int(match.types[k]))),
+        )
+        w = float(weights.affinity[query_type, match.types[j]])
+        n = float(weights.signs[query_type, match.types[j]])
+        s = float(cosines[i, j])
+        numerator += s * w * n
+        denominator += w
+        found.append((i, j, s, w, n))
+    score = numerator / denominator if denominator != 0 else 0.0
+    matches = [_match(names, other_names, *item, denominator) for item in found]
+    return Direction(score, tuple(sorted(matches, key=lambda item: -item.share)))
+
+
+def _match(
+    names: Sequence[Entity],
+    other_names: Sequence[Entity],
+    i: int,
+    j: int,
+    s: float,
+    w: float,
+    n: float,
+    total: float,
+) -> Match:
+    one, other = names[i], other_names[j]
+    share = w / total if total != 0 else 0.0
+    opposed = bool(OPPOSED[ENTITY_TYPES.index(one.type), ENTITY_TYPES.index(other.type)])
+    return Match(one.text, one.type, i, other.text, other.type, j, s, w, n, opposed, share, s * n * share)
+
+
+def _words(text: str, entity_type: str) -> str:
+    """An entity as it reads: "no pneumothorax" for what is negated, "normal" and "clear" as they are."""
+    text = " ".join(text.split())
+    if not entity_type.startswith("NON-"):
+        return text
+    lexicon = default_lexicon()
+    words = split_form(text)
+    for start, word in enumerate(words):
+        found = lexicon.match(words, start)
+        if word in _DENIALS or (found is not None and found[0].kind == "normal"):
+            return text
+    return f"no {text}"
+
+
+def _joined(links: Sequence[str], shown: int) -> str:
+    more = len(links) - shown
+    return "; ".join([*links[:shown], *([f"and {more} more"] if more else [])])
