@@ -115,6 +115,7 @@ class Targets:
     @classmethod
     def of(cls, data: BuiltDataset, studies: datasets.Dataset) -> "Targets":
         engine, ids = data.engine, studies["study_id"][:]
+        engine.prepare()  # once, instead of in the first steps
         names = [WHOLE_REPORT, *(anatomy["name"] for anatomy in data.anatomies())]
         rows = dict(zip(names, engine.store.row_table(ids, names), strict=True))
         kept = {name: at for name, at in rows.items() if name == WHOLE_REPORT or (at >= 0).sum() > 1}
