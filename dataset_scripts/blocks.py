@@ -203,14 +203,12 @@ class _BlockWriter:
         path = studies_shard(self._folder, split, number)
         path.unlink(missing_ok=True)  # of an interrupted build whose source has changed since
         if records:
-            rows = [self._row(record) for record in records]
-            schema = study_features(self._source.volumes).arrow_schema
-            _write(path, pa.Table.from_pylist(rows, schema=schema))
+            features = study_features(self._source.volumes)
+            rows = [self._row(record, features) for record in records]
+            _write(path, pa.Table.from_pylist(rows, schema=features.arrow_schema))
 
-    def _row(self, record: ImageRecord) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            name: getattr(record, name, None) for name in study_features(self._source.volumes)
-        }
+    def _row(self, record: ImageRecord, features: datasets.Features) -> dict[str, Any]:
+        row: dict[str, Any] = {name: getattr(record, name, None) for name in features}
         if not self._source.volumes:
             inside = isinstance(record.image, bytes)
             row["image"] = {
