@@ -180,12 +180,21 @@ def repeats_and_open_i(store: EntityStore) -> str:
     )
 
 
-def mimic_store(store: EntityStore, exponent: float) -> EntityStore:
-    """Synthetic, of MIMIC's size: text lengths of the real store, entities of a Zipf law."""
+def mined_odds(store: EntityStore, entities: int) -> np.ndarray:
+    """Odds of ``entities`` entities by rank: the store's own counts, then their last half's power law."""
+    counts = np.sort(np.bincount(store.entity_ids))[::-1]
+    counts = counts[counts > 1].astype(np.float64)
+    ranks = np.arange(1, entities + 1, dtype=np.float64)
+    half = slice(len(counts) // 2, len(counts))
+    exponent, scale = np.polyfit(np.log(ranks[half]), np.log(counts[half]), 1)
+    return np.concatenate([counts, np.exp(scale) * ranks[len(counts) :] ** exponent])
+
+
+def mimic_store(store: EntityStore, odds: np.ndarray) -> EntityStore:
+    """Synthetic, of MIMIC's size: text lengths of the real store, entities by their (E,) odds."""
     rng = np.random.default_rng(0)
-    entities = MIMIC["entities"]
+    entities = len(odds)
     lengths = rng.choice(np.diff(store.indptr)[store.keys["row"].to_numpy()], MIMIC["texts"])
-    odds = np.arange(1, entities + 1) ** -exponent
     ids = np.searchsorted(np.cumsum(odds) / odds.sum(), rng.random(lengths.sum()))
     vectors = rng.standard_normal((entities, MIMIC["dimension"]), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -210,8 +219,11 @@ def batches(store: EntityStore, repeats: int) -> str:
         "| Frequencies | Table | Filled in | T: entities, ms | T_Q: entities, ms | Together | Rare of T |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for exponent in (1.2, 1.6):
-        big = mimic_store(store, exponent)
+    ranks = np.arange(1, MIMIC["entities"] + 1, dtype=np.float64)
+    kinds_of_odds = {"as mined": mined_odds(store, MIMIC["entities"])}
+    kinds_of_odds |= {f"Zipf {exponent}": ranks**-exponent for exponent in (1.2, 1.6)}
+    for name, odds in kinds_of_odds.items():
+        big = mimic_store(store, odds)
         lengths = np.diff(big.indptr)
         rng = np.random.default_rng(1)
         kinds = [rng.choice(np.flatnonzero(np.abs(lengths - cut) <= cut // 2), 256) for cut in cuts]
@@ -229,7 +241,7 @@ def batches(store: EntityStore, repeats: int) -> str:
             vocabulary = Texts.of(big, kinds[0]).entities(slice(0, 256)).vocabulary
             rare = (engine._scores.similarities._slots[vocabulary] < 0).sum()
             lines.append(
-                f"| Zipf {exponent} | {table // 2**20} MB | {filled:.0f} s | {' | '.join(cells)} "
+                f"| {name} | {table // 2**20} MB | {filled:.0f} s | {' | '.join(cells)} "
                 f"| {1e3 * total:.2f} ms | {rare} |"
             )
     return "\n".join(lines)

@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -58,7 +58,7 @@ class ShardedScorer:
 
     With several processes, all call the same methods with the same texts: each computes its share, waits for
     the others' shards and reads all of them, so that all get the same result. Results do not depend on the
-    number of processes.
+    number of processes. Each shard is read once in the life of this object, however many calls there are.
 
     Args:
         scorer: computes what no shard holds; its models are loaded only if something is missing.
@@ -87,6 +87,7 @@ class ShardedScorer:
         self._share = share or Share()
         self._shard_size = shard_size
         self._progress = progress
+        self._results: dict[str, _Results] = {}
         _check_manifest(self._folder, {"name": scorer.name, "parameters": scorer.parameters})
 
     @property
@@ -97,14 +98,13 @@ class ShardedScorer:
     def extract(self, texts: Sequence[str]) -> list[list[Entity]]:
         """Find the entities of each text; as ``RateScorer.extract``."""
         unique = sorted(unique_texts(texts))
-        sentences: dict[str, list[str]] = {}
-        for shard in self._shards(SENTENCES, unique, self._split):
-            sentences.update(zip(shard["item"].to_pylist(), shard["value"].to_pylist(), strict=True))
+        sentences = dict(zip(unique, self._values(SENTENCES, unique, self._split).to_pylist(), strict=True))
         pieces = sorted({piece for of_text in sentences.values() for piece in of_text})
-        found: dict[str, list[Entity]] = {}
-        for shard in self._shards(ENTITIES, pieces, self._recognise):
-            entities = [[Entity(**e) for e in of_piece] for of_piece in shard["value"].to_pylist()]
-            found.update(zip(shard["item"].to_pylist(), entities, strict=True))
+        values = self._values(ENTITIES, pieces, self._recognise).to_pylist()
+        found = {
+            piece: [Entity(**entity) for entity in of_piece]
+            for piece, of_piece in zip(pieces, values, strict=True)
+        }
         return [[entity for piece in sentences[text] for entity in found[piece]] for text in texts]
 
     def embed(self, entity_texts: Sequence[str]) -> np.ndarray:
@@ -113,8 +113,9 @@ class ShardedScorer:
         if not unique:
             return self._scorer.embed([])
         position = {text: i for i, text in enumerate(unique)}
-        parts = [_vectors(shard["value"]) for shard in self._shards(EMBEDDINGS, unique, self._embed)]
-        return np.concatenate(parts)[[position[text] for text in entity_texts]]
+        values = self._values(EMBEDDINGS, unique, self._embed)
+        vectors = values.flatten().to_numpy().reshape(len(unique), -1)
+        return vectors[[position[text] for text in entity_texts]]
 
     def _split(self, texts: list[str]) -> pa.Array:
         return pa.array(self._scorer.split(texts), pa.list_(pa.string()))
@@ -127,22 +128,26 @@ class ShardedScorer:
         vectors = self._scorer.embed(texts)
         return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
 
-    def _shards(
-        self, kind: str, items: list[str], compute: Callable[[list[str]], pa.Array]
-    ) -> Iterator[pa.Table]:
-        """Write this process's share of the missing shards, wait for the rest, and yield all in order."""
+    def _values(self, kind: str, items: list[str], compute: Callable[[list[str]], pa.Array]) -> pa.Array:
+        """Write this process's share of the missing shards, wait for the rest, return the items' values."""
+        results = self._results.setdefault(kind, _Results())
+        results.read_all(self._folder / kind)
         chunks = [items[i : i + self._shard_size] for i in range(0, len(items), self._shard_size)]
         paths = [self._path(kind, chunk) for chunk in chunks]
-        own = range(self._share.rank, len(chunks), self._share.processes)
-        missing = [i for i in own if not paths[i].is_file()]
-        known = self._known(kind, set(paths)) if missing else _Known({}, [])
-        for i in tqdm(missing, f"{kind} of process {self._share.rank}", disable=not self._progress):
-            values = known.fill(chunks[i], compute)
-            table = pa.table({"item": pa.array(chunks[i], pa.string()), "value": values})
-            with atomic_path(paths[i]) as temporary:
-                pq.write_table(table, temporary, compression="zstd")
-        for path in paths:
-            yield _read(_wait(path, self._share))
+        missing = [i for i, path in enumerate(paths) if not path.is_file()]
+        if self._share.processes == 1:
+            missing = [i for i in missing if not results.hold(chunks[i])]
+        else:  # which shards there will be must not depend on what a faster process has written meanwhile
+            missing = [i for i in missing if i % self._share.processes == self._share.rank]
+        for i in tqdm(
+            missing, f"{kind} of process {self._share.rank}", disable=not (self._progress and missing)
+        ):
+            values = results.fill(chunks[i], compute)
+            _write(paths[i], pa.table({"item": pa.array(chunks[i], pa.string()), "value": values}))
+        for path, chunk in zip(paths, chunks, strict=True):
+            if not results.hold(chunk):
+                results.read(_wait(path, self._share))
+        return results.take(items)
 
     def _path(self, kind: str, items: list[str]) -> Path:
         """The name says what is in the shard, so that no process needs to ask another."""
@@ -150,50 +155,72 @@ class ShardedScorer:
         for item in items:
             data = item.encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "little") + data)
-        return self._folder / kind / f"{digest.hexdigest()[:32]}.parquet"
-
-    def _known(self, kind: str, of_this_run: set[Path]) -> "_Known":
-        """What shards of another corpus hold: a changed corpus shares most of its sentences with the last."""
-        known = _Known({}, [])
-        for path in sorted((self._folder / kind).glob("[!.]*.parquet")):
-            if path not in of_this_run:
-                table = _read(path)
-                first = sum(map(len, known.values))
-                known.rows.update({item: first + i for i, item in enumerate(table["item"].to_pylist())})
-                known.values.extend(table["value"].chunks)
-        return known
+        return self._folder / kind / f"{digest.hexdigest()[:32]}.arrow"
 
 
-@dataclass(frozen=True)
-class _Known:
-    """Results of earlier runs: item -> its row in the concatenated values."""
+class _Results:
+    """What the shards of one kind hold, memory-mapped: those of this corpus, and of others before it."""
 
-    rows: dict[str, int]
-    values: list[pa.Array]
+    def __init__(self) -> None:
+        self._read: set[Path] = set()
+        self._rows: dict[str, int] = {}  # item -> its row in the values of all shards one after another
+        self._values: list[pa.Array] = []
+        self._starts: list[int] = [0]
+
+    def read_all(self, folder: Path) -> None:
+        """Read the shards of a folder that were not there before."""
+        for path in sorted(folder.glob("[!.]*.arrow")):
+            self.read(path)
+
+    def read(self, path: Path) -> None:
+        if path in self._read:
+            return
+        try:
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all().combine_chunks()
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"{path} cannot be read ({error}): delete it and run again") from error
+        self._read.add(path)
+        for chunk in table["value"].chunks:
+            self._values.append(chunk)
+            self._starts.append(self._starts[-1] + len(chunk))
+        first = self._starts[-1] - len(table)
+        self._rows.update({item: first + i for i, item in enumerate(table["item"].to_pylist())})
+
+    def hold(self, items: list[str]) -> bool:
+        """Whether the values of all of them are known."""
+        return all(item in self._rows for item in items)
+
+    def take(self, items: list[str]) -> pa.Array:
+        """The value of each item; all are known. From each shard at once: pyarrow would join all shards."""
+        if not items:
+            return pa.array([])
+        rows = np.array([self._rows[item] for item in items])
+        order = np.argsort(rows, kind="stable")
+        cuts = np.searchsorted(rows[order], self._starts)
+        parts = [
+            values.take(pa.array(rows[order[low:high]] - start))
+            for values, start, low, high in zip(self._values, self._starts, cuts, cuts[1:], strict=False)
+            if low < high
+        ]
+        return pa.concat_arrays(parts).take(pa.array(np.argsort(order)))
 
     def fill(self, items: list[str], compute: Callable[[list[str]], pa.Array]) -> pa.Array:
         """Take what is known and compute the rest: one value for each item."""
-        rest = [item for item in items if item not in self.rows]
-        if len(rest) == len(items):
+        known = [item for item in items if item in self._rows]
+        rest = [item for item in items if item not in self._rows]
+        if not known:
             return compute(items)
-        old = pa.chunked_array(self.values).take(
-            pa.array([self.rows[item] for item in items if item in self.rows])
-        )
-        values = pa.concat_arrays([*old.chunks, *([compute(rest)] if rest else [])])
-        fresh, kept = iter(range(len(old), len(items))), iter(range(len(old)))
-        return values.take(pa.array([next(kept if item in self.rows else fresh) for item in items]))
+        values = self.take(known)
+        if rest:
+            values = pa.concat_arrays([values, compute(rest)])
+        place = {item: i for i, item in enumerate([*known, *rest])}
+        return values.take(pa.array([place[item] for item in items]))
 
 
-def _vectors(column: pa.ChunkedArray) -> np.ndarray:
-    width = column.type.list_size
-    return np.concatenate([chunk.flatten().to_numpy().reshape(-1, width) for chunk in column.chunks])
-
-
-def _read(path: Path) -> pa.Table:
-    try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path} cannot be read ({error}): delete it and run again") from error
+def _write(path: Path, table: pa.Table) -> None:
+    """Arrow, not Parquet: it can be memory-mapped, and a shard may be read by many batches."""
+    with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), table.schema) as writer:
+        writer.write_table(table)
 
 
 def _wait(path: Path, share: Share) -> Path:
@@ -209,7 +236,7 @@ def _wait(path: Path, share: Share) -> Path:
 def _check_manifest(folder: Path, scorer: dict[str, Any]) -> None:
     """Write what the shards are from, or compare: shards of two scorers never lie in one folder."""
     path = folder / MANIFEST
-    text = json.dumps({"format_version": 1, "scorer": scorer}, indent=1, sort_keys=True) + "\n"
+    text = json.dumps({"format_version": 2, "scorer": scorer}, indent=1, sort_keys=True) + "\n"
     if not path.is_file():
         if folder.is_dir() and any(
             not item.name.startswith(".") for item in folder.iterdir() if item != path

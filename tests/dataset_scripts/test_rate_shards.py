@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
 
 from dataset_scripts.entities import Entity
@@ -35,7 +35,7 @@ def scorer(models: tuple[Path, Path]) -> RateScorer:
 
 
 def shards(folder: Path, kind: str) -> list[Path]:
-    return sorted((folder / kind).glob("[!.]*.parquet"))
+    return sorted((folder / kind).glob("[!.]*.arrow"))
 
 
 def words_of(found: list[list[Entity]]) -> list[str]:
@@ -195,7 +195,7 @@ def test_two_processes_write_what_one_writes(
         assert [p.name for p in mine] == [p.name for p in theirs]
         assert len(mine) > 1
         for a, b in zip(mine, theirs, strict=True):
-            left, right = pq.read_table(a), pq.read_table(b)
+            left, right = (pa.ipc.open_file(str(path)).read_all() for path in (a, b))
             if kind == EMBEDDINGS:
                 assert np.allclose(left["value"].to_pylist(), right["value"].to_pylist(), atol=1e-6)
             else:
@@ -216,6 +216,21 @@ def test_the_shards_of_a_dataset_serve_its_store(
     store = EntityStore.build(records, ShardedScorer(scorer, tmp_path / "shards"))
     assert len(store.entity_texts) > 3
     assert watched.seen == {"split": [], "recognise": [], "embed": []}
+
+
+def test_each_shard_is_read_once_however_many_batches_there_are(
+    scorer: RateScorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    real = pa.ipc.open_file
+    monkeypatch.setattr(
+        "dataset_scripts.rate_shards.pa.memory_map", lambda path: opened.append(path) or pa.OSFile(path)
+    )
+    monkeypatch.setattr("dataset_scripts.rate_shards.pa.ipc.open_file", lambda source: real(source))
+    sharded = ShardedScorer(scorer, tmp_path, shard_size=2)
+    found = [entities for text in TEXTS for entities in sharded.extract([text])]
+    assert found == scorer.extract(TEXTS)
+    assert sorted(opened) == sorted(set(opened)) != []
 
 
 def test_bad_settings_are_refused(scorer: RateScorer, tmp_path: Path) -> None:
