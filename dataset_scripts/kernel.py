@@ -9,6 +9,16 @@ registers, on data that stays in the second-level cache.
 Sums run in float64 and in the order of the entities in their text, as in ``ratescore.directed_score``, and no
 operation is fused or reordered: scores do not depend on tiles, blocks, threads or processor.
 
+``sides`` is what one direction needs to know of its queries and matches, as a tuple:
+
+    keys           (M, Q) int32, of each entity of the matches with each of the queries: similarity steps * 8
+                   + rank of the tie
+    query_types    (Q,) int64
+    weight, sign   (40,) float64, w and n by query type * 8 + rank
+    query_starts, query_ids   (R + 1,) int64 and (nnz,) int32 into the Q entities
+    match_starts, match_ids   (C + 1,) int64 and (nnz,) int32 into the M entities
+    step           of the similarity
+
 The functions release the interpreter's lock and take a range of tiles or rows, so that a thread pool can
 share the work: unlike numba's own parallel loops that survives a fork and calls from several threads at once.
 """
@@ -141,32 +151,14 @@ def _sum(total: np.ndarray, tile: np.ndarray, ids: np.ndarray, start: int, stop:
 
 
 @compiled
-def directed(
-    scores: np.ndarray,
-    keys: np.ndarray,
-    query_types: np.ndarray,
-    weight: np.ndarray,
-    sign: np.ndarray,
-    query_starts: np.ndarray,
-    query_ids: np.ndarray,
-    match_starts: np.ndarray,
-    match_ids: np.ndarray,
-    step: float,
-    first: int,
-    last: int,
-) -> None:
+def directed(scores: np.ndarray, sides: tuple, first: int, last: int) -> None:
     """Write how well each match covers each query, for the tiles first to last of the matches.
 
     Args:
         scores: (R, C or more) float64, written: columns of these tiles; 0 where a side has no entities.
-        keys: (M, Q) int32, of each entity of the matches with each of the queries: similarity steps * 8 +
-            rank of the tie.
-        query_types: (Q,) int64.
-        weight, sign: (40,) float64, w and n by query type * 8 + rank.
-        query_starts, query_ids: (R + 1,) int64 and (nnz,) int32 into the Q entities.
-        match_starts, match_ids: (C + 1,) int64 and (nnz,) int32 into the M entities.
-        step: of the similarity.
+        sides: see the module's text.
     """
+    keys, query_types, weight, sign, query_starts, query_ids, match_starts, match_ids, step = sides
     tile = np.zeros((len(query_types), 2 * TILE))
     best = np.zeros((TILE, _PIECE), dtype=np.int32)
     total = np.zeros(2 * TILE)
@@ -193,21 +185,27 @@ def _means(row: np.ndarray, there: np.ndarray, back: np.ndarray) -> None:
 
 
 @compiled
+def _turned(
+    back: np.ndarray, total: np.ndarray, tile: np.ndarray, ids: np.ndarray, starts: np.ndarray
+) -> None:
+    """Write one direction of the queries ``ids[starts[j]:starts[j + 1]]`` as columns: texts x queries."""
+    for j in range(len(starts) - 1):
+        _sum(total, tile, ids, starts[j], starts[j + 1])
+        for i in range(TILE):
+            w = total[TILE + i]
+            total[i] = total[i] / (w if w != 0.0 else 1.0)
+        for i in range(TILE):
+            back[i, j] = total[i]
+
+
+@compiled
 def meet(
     out: np.ndarray,
     top: int,
     left: int,
     mirror: bool,
     forward: np.ndarray,
-    keys: np.ndarray,
-    query_types: np.ndarray,
-    weight: np.ndarray,
-    sign: np.ndarray,
-    query_starts: np.ndarray,
-    query_ids: np.ndarray,
-    match_starts: np.ndarray,
-    match_ids: np.ndarray,
-    step: float,
+    sides: tuple,
     first: int,
     last: int,
 ) -> None:
@@ -217,8 +215,9 @@ def meet(
         out: float32; the matches are its rows from ``top`` on, the queries its columns from ``left`` on.
         mirror: write the transpose as well, with rows from ``left`` and columns from ``top`` on.
         forward: (matches, queries or more) float64, the first direction as `directed` writes it.
-        keys, ..., last: as of `directed`, with the sides swapped.
+        sides: as of `directed`, but swapped.
     """
+    keys, query_types, weight, sign, query_starts, query_ids, match_starts, match_ids, step = sides
     tile = np.zeros((len(query_types), 2 * TILE))
     best = np.zeros((TILE, _PIECE), dtype=np.int32)
     total = np.zeros(2 * TILE)
@@ -229,13 +228,7 @@ def meet(
         _build(tile, best, keys, query_types, weight, sign, match_starts[low : high + 1], match_ids, step)
         for begin in range(0, queries, TILE):
             end = min(queries, begin + TILE)
-            for j in range(begin, end):
-                _sum(total, tile, query_ids, query_starts[j], query_starts[j + 1])
-                for i in range(TILE):
-                    w = total[TILE + i]
-                    total[i] = total[i] / (w if w != 0.0 else 1.0)
-                for i in range(TILE):
-                    back[i, j - begin] = total[i]
+            _turned(back, total, tile, query_ids, query_starts[begin : end + 1])
             for i in range(low, high):
                 row = out[top + i, left + begin : left + end]
                 _means(row, forward[i, begin:end], back[i - low, : end - begin])

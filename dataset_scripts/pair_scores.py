@@ -163,20 +163,20 @@ class PairScores:
         keys = self.similarities.steps(right.vocabulary, left.vocabulary)  # (matches, queries)
         back_keys = keys.T.copy() if left is not right else keys  # not a view, as of one row
         forward = room[: rows * (columns + _PADDING)].reshape(rows, columns + _PADDING)
-        arguments = (forward, *self._arguments(keys, left, right))
+        arguments = (forward, self._sides(keys, left, right))
         self.workers.share(kernel.directed, -(-columns // TILE), arguments)
         tiles = -(-rows // TILE)
         if left is right:
             self.workers.share(kernel.fold, tiles, (out, corner[0], forward, rows))
         else:
-            arguments = (out, *corner, mirror, forward, *self._arguments(back_keys, right, left))
+            arguments = (out, *corner, mirror, forward, self._sides(back_keys, right, left))
             self.workers.share(kernel.meet, tiles, arguments)
         _blank(out, corner, left, right)
         if mirror:
             _blank(out, corner[::-1], right, left)
 
-    def _arguments(self, keys: np.ndarray, queries: Entities, matches: Entities) -> tuple[Any, ...]:
-        """What the kernel needs for one direction; ``keys`` come as steps and are changed."""
+    def _sides(self, keys: np.ndarray, queries: Entities, matches: Entities) -> tuple[Any, ...]:
+        """The ``sides`` of `kernel` for one direction; ``keys`` come as steps and are changed."""
         types = (self._ties, matches.types, queries.types)
         self.workers.share(kernel.add_ranks, len(keys), (keys, *types), at_least=32)
         tables = (queries.types, self._weight, self._sign)
