@@ -163,14 +163,14 @@ class PairScores:
         keys = self.similarities.steps(right.vocabulary, left.vocabulary)  # (matches, queries)
         back_keys = keys.T.copy() if left is not right else keys  # not a view, as of one row
         forward = room[: rows * (columns + _PADDING)].reshape(rows, columns + _PADDING)
-        arguments = (forward, self._sides(keys, left, right))
-        self.workers.share(kernel.directed, -(-columns // TILE), arguments)
+        sides = self._sides(keys, left, right)
+        self.workers.share(kernel.directed, -(-columns // TILE), (forward, sides))
         tiles = -(-rows // TILE)
         if left is right:
             self.workers.share(kernel.fold, tiles, (out, corner[0], forward, rows))
         else:
-            arguments = (out, *corner, mirror, forward, self._sides(back_keys, right, left))
-            self.workers.share(kernel.meet, tiles, arguments)
+            sides = self._sides(back_keys, right, left)
+            self.workers.share(kernel.meet, tiles, (out, *corner, mirror, forward, sides))
         _blank(out, corner, left, right)
         if mirror:
             _blank(out, corner[::-1], right, left)

@@ -1,0 +1,71 @@
+"""`radir demo`: everything at once, on phantoms."""
+
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dataset_scripts.phantom_source import PhantomCXRSource
+from radir_cli.build import run_build
+from radir_cli.evaluate import print_summary, run_evaluation
+from radir_cli.options import Out
+from radir_cli.search import index, search
+
+
+def demo(
+    out: Out = Path("runs/demo"),
+    count: Annotated[int, typer.Option(help="Number of phantom studies.")] = 2000,
+    config: Annotated[
+        Path | None, typer.Option(help="Training settings; configs/demo.yaml by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+) -> None:
+    """Phantoms, both training stages, a plain CLIP of the same budget, evaluation, index, search, report."""
+    from configs.settings import load_config
+    from train_accelerate import train
+
+    settings = str(config or files("configs") / "demo.yaml")
+    data, models = out / "phantom-cxr", [out / "radir-cxr-phantom", out / "clip-cxr-phantom"]
+    clock = _Clock()
+    source = PhantomCXRSource(count=count, seed=seed)
+    run_build(source, data)
+    clock.lap("build")
+    for method, folder in zip(("radir", "clip"), models, strict=True):
+        arguments = ["--dataset", data, "--output_dir", folder, "--method", method, "--seed", seed]
+        train(load_config([settings, *map(str, arguments)]))
+        clock.lap(f"training {method}")
+    results = run_evaluation(
+        [str(path) for path in models], ["random"], [], str(data), "test", out / "evaluation", seed, True
+    )
+    clock.lap("evaluation")
+    index(str(models[0]), out / "index", dataset=str(data), split=["train"])
+    query = _first_image(data, out / "query.png")
+    search(out / "index", query, anatomy="left pleura", k=5)
+    clock.lap("index and search")
+    typer.echo(clock.summary())
+    print_summary(results, out / "evaluation")
+
+
+def _first_image(data: Path, path: Path) -> Path:
+    """Save the first held-out image as a file, to be searched with."""
+    from dataset_scripts.folder import BuiltDataset
+
+    BuiltDataset.open(data).studies("test")[0]["image"].save(path)
+    return path
+
+
+class _Clock:
+    """Wall time of the demo's parts."""
+
+    def __init__(self) -> None:
+        self._last, self._laps = time.perf_counter(), list[str]()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self._laps.append(f"{name} {now - self._last:.0f} s")
+        self._last = now
+
+    def summary(self) -> str:
+        return "time: " + ", ".join(self._laps)
