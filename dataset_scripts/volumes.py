@@ -1,10 +1,8 @@
-"""CT volumes in NIfTI files: what the header says, whether the file is whole, and Hounsfield units, scaled
-exactly once.
+"""CT volumes in NIfTI files: what the header says, and whether the file is whole and finite.
 
-Axes and frame: a NIfTI array is (X, Y, Z) with X running fastest; every array and spacing here is (D, H, W),
-that is (z, y, x), the same memory seen in the opposite order. Nothing is flipped or reoriented: the direction
-of each axis is the file's, as `VolumeHeader.axis_codes` tells, and to bring it to one canonical frame is left
-to the image processor.
+Axes and frame: a NIfTI array is (X, Y, Z) with X running fastest; every shape and spacing here is (D, H, W),
+that is (z, y, x), the same memory seen in the opposite order. The voxels are read by
+`modeling_radir.volumes.read_volume`, told by a record's `Geometry` how.
 """
 
 import gzip
@@ -115,53 +113,6 @@ def has_nonfinite(path: Path) -> bool:
         return any(not np.isfinite(proxy[..., start : start + step]).all() for start in range(0, depth, step))
     except _DAMAGE as error:
         raise UnusableVolumeError(path, f"the file is damaged: {error}") from error
-
-
-def load_hu(path: Path, geometry: Geometry) -> np.ndarray:
-    """A volume in Hounsfield units.
-
-    The geometry's slope and intercept are applied to the values as they are stored, once; whatever scale the
-    file's own header states is not applied, since the geometry holds it where it counts.
-
-    Args:
-        path: a `.nii` or `.nii.gz` file.
-        geometry: how the record that names this file says it is to be read.
-
-    Returns:
-        (D, H, W): int16 where the stored values are whole numbers and all HU are whole and fit, else
-        float32. In the file's own orientation (see the module's text).
-
-    Raises:
-        UnusableVolumeError: the data cannot be read, or holds NaN or infinite values.
-    """
-    proxy = _stored(path)
-    try:
-        stored = np.asarray(proxy.get_unscaled()).T
-    except _DAMAGE as error:
-        raise UnusableVolumeError(path, f"the file is damaged: {error}") from error
-    slope, intercept = geometry.rescale_slope, geometry.rescale_intercept
-    if stored.dtype.kind == "f":
-        return _scaled(path, stored, slope, intercept)
-    ends = [slope * float(end) + intercept for end in (stored.min(), stored.max())] if stored.size else []
-    limits = np.iinfo(np.int16)
-    whole = float(slope).is_integer() and float(intercept).is_integer()
-    if not whole or any(not limits.min <= end <= limits.max for end in ends):
-        return _scaled(path, stored, slope, intercept)
-    if (slope, intercept) == (1, 0):
-        return stored.astype(np.int16, copy=False)
-    values = np.empty(stored.shape, dtype=np.int16)
-    for index, section in enumerate(stored):  # one at a time: the wider integers stay small
-        values[index] = section.astype(np.int64) * int(slope) + int(intercept)
-    return values
-
-
-def _scaled(path: Path, stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    values = np.empty(stored.shape, dtype=np.float32)
-    for index, section in enumerate(stored):
-        values[index] = section.astype(np.float64) * slope + intercept
-        if not np.isfinite(values[index]).all():
-            raise UnusableVolumeError(path, "the volume holds NaN or infinite values")
-    return values
 
 
 def _axis_codes(affine: np.ndarray) -> tuple[str, ...]:

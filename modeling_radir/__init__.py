@@ -2,20 +2,29 @@
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
 
+from .configuration_ctvit import RadIRCTViTConfig
 from .configuration_radir import RadIRConfig, RadIRFusionConfig
+from .convert_released import ConversionReport, convert_checkpoint
 from .distributed import gather_with_gradient
 from .image_processing_radir import RadIRCXRImageProcessor
+from .image_processing_radir_ct import RadIRCTImageProcessor
 from .losses import ConditionalLoss, MaskedInfoNCELoss, RankedTripletLoss, UnconditionalLoss
+from .modeling_ctvit import RadIRCTViTModel
 from .modeling_fusion import RadIRFusionModel
 from .modeling_radir import RadIRModel, RadIROutput
 from .modeling_text import RadIRTextModel
 from .modeling_vision import RadIRVisionModel, RadIRVisionOutput
 from .processing_radir import RadIRProcessor
 from .retrieval_index import RetrievalIndex
+from .volumes import Volume, read_volume
 
 __all__ = [
     "ConditionalLoss",
+    "ConversionReport",
     "MaskedInfoNCELoss",
+    "RadIRCTImageProcessor",
+    "RadIRCTViTConfig",
+    "RadIRCTViTModel",
     "RadIRCXRImageProcessor",
     "RadIRConfig",
     "RadIRFusionConfig",
@@ -29,15 +38,26 @@ __all__ = [
     "RankedTripletLoss",
     "RetrievalIndex",
     "UnconditionalLoss",
+    "Volume",
+    "convert_checkpoint",
     "gather_with_gradient",
+    "read_volume",
 ]
 
 AutoConfig.register(RadIRConfig.model_type, RadIRConfig, exist_ok=True)
 AutoModel.register(RadIRConfig, RadIRModel, exist_ok=True)
+AutoConfig.register(RadIRCTViTConfig.model_type, RadIRCTViTConfig, exist_ok=True)
+AutoModel.register(RadIRCTViTConfig, RadIRCTViTModel, exist_ok=True)
 # One implementation, in torch alone; transformers asks for it under the names of its back ends.
 AutoImageProcessor.register(
     RadIRConfig,
     image_processor_classes=dict.fromkeys(("pil", "torchvision"), RadIRCXRImageProcessor),
+    exist_ok=True,
+)
+# A processor is found by the name in its saved settings; each class needs a configuration to stand under.
+AutoImageProcessor.register(
+    RadIRCTViTConfig,
+    image_processor_classes=dict.fromkeys(("pil", "torchvision"), RadIRCTImageProcessor),
     exist_ok=True,
 )
 AutoProcessor.register(RadIRConfig, RadIRProcessor, exist_ok=True)
@@ -45,5 +65,8 @@ AutoProcessor.register(RadIRConfig, RadIRProcessor, exist_ok=True)
 # save_pretrained then copies the code into the folder, so that it loads where this package is not installed.
 RadIRConfig.register_for_auto_class()
 RadIRModel.register_for_auto_class("AutoModel")
+RadIRCTViTConfig.register_for_auto_class()
+RadIRCTViTModel.register_for_auto_class("AutoModel")
 RadIRCXRImageProcessor.register_for_auto_class("AutoImageProcessor")
+RadIRCTImageProcessor.register_for_auto_class("AutoImageProcessor")
 RadIRProcessor.register_for_auto_class("AutoProcessor")

@@ -5,12 +5,15 @@ from typing import Any, ClassVar
 
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
+from .checks import check_positive
+from .configuration_ctvit import RadIRCTViTConfig
 from .naming import unknown_name
 
 # ViT-B/16 on grey images, and BERT-base as in microsoft/BiomedVLP-CXR-BERT-specialized.
 DEFAULT_VISION = {"model_type": "vit", "image_size": 224, "patch_size": 16, "num_channels": 1}
 DEFAULT_TEXT = {"model_type": "bert", "vocab_size": 30522, "max_position_embeddings": 512}
 FUSION_ACTIVATIONS = ("relu", "gelu", "silu")
+POSITION_LAYOUTS = ("interleaved", "concatenated")
 
 
 class RadIRFusionConfig(PretrainedConfig):
@@ -24,6 +27,8 @@ class RadIRFusionConfig(PretrainedConfig):
         hidden_act: its activation, one of "relu", "gelu", "silu".
         dropout: share of activations dropped in training, in [0, 1).
         layer_norm_eps: epsilon of every layer norm.
+        position_layout: how the sine positions of the keys lie in the channels: "interleaved", sine and
+            cosine of a frequency side by side, as in the release; or "concatenated", all sines first.
 
     Raises:
         ValueError: if the values do not fit together.
@@ -39,11 +44,12 @@ class RadIRFusionConfig(PretrainedConfig):
     hidden_act: str = "relu"
     dropout: float = 0.1
     layer_norm_eps: float = 1e-5
+    position_layout: str = "interleaved"
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
-            _check_positive(f"fusion_config.{name}", getattr(self, name))
+            check_positive(f"fusion_config.{name}", getattr(self, name))
         if self.hidden_size % self.num_attention_heads or self.hidden_size % 2:
             raise ValueError(
                 f"fusion_config.hidden_size ({self.hidden_size}) must be even and a multiple of "
@@ -55,6 +61,11 @@ class RadIRFusionConfig(PretrainedConfig):
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"fusion_config.dropout is {self.dropout}; a share in [0, 1) is needed")
+        if self.position_layout not in POSITION_LAYOUTS:
+            raise ValueError(
+                f"fusion_config.position_layout is {self.position_layout!r}; one of {POSITION_LAYOUTS} is "
+                "needed"
+            )
 
     def items(self) -> tuple[()]:
         """No kernel fusions.
@@ -70,7 +81,8 @@ class RadIRConfig(PretrainedConfig):
 
     Args:
         vision_config: the image tower, as a dict with "model_type" or as the configuration of any 2D
-            tower of transformers; "timm_wrapper" stands for any tower of timm. None: grey ViT-B/16.
+            tower of transformers; "timm_wrapper" stands for any tower of timm, "radir_ctvit" for the one
+            that takes volumes too (RadIRCTViTConfig). None: grey ViT-B/16.
         text_config: the text tower, likewise; any BERT-like encoder. None: BERT-base.
         fusion_config: a dict of RadIRFusionConfig's fields, or one; hidden_size is projection_dim if not
             given. None: a plain CLIP, which answers no conditional question.
@@ -107,7 +119,7 @@ class RadIRConfig(PretrainedConfig):
     anatomies: Any = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        _check_positive("projection_dim", self.projection_dim)
+        check_positive("projection_dim", self.projection_dim)
         self.vision_config = _tower_config("vision_config", self.vision_config, DEFAULT_VISION)
         self.text_config = _tower_config("text_config", self.text_config, DEFAULT_TEXT)
         if self.fusion_config is not None and not hasattr(self.fusion_config, "to_dict"):
@@ -169,11 +181,6 @@ def check_anatomies(anatomies: dict[str, list[int]], vocab_size: int | None) -> 
             )
 
 
-def _check_positive(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} is {value!r}; a whole number above 0 is needed")
-
-
 def _tower_config(name: str, value: object, default: dict[str, Any]) -> PretrainedConfig:
     """A tower's configuration object from what the user gave."""
     if isinstance(value, PretrainedConfig):
@@ -190,6 +197,8 @@ def _tower_config(name: str, value: object, default: dict[str, Any]) -> Pretrain
         raise ValueError(
             f"{name} has no 'model_type': name the architecture, such as {default['model_type']!r}"
         )
+    if model_type == RadIRCTViTConfig.model_type:  # loaded as remote code, it is registered nowhere
+        return RadIRCTViTConfig(**values)
     if model_type not in CONFIG_MAPPING:
         raise unknown_name(f"{name} model_type", model_type, CONFIG_MAPPING.keys())
     return CONFIG_MAPPING[model_type](**values)

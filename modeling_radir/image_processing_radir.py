@@ -1,7 +1,9 @@
 """Chest X-rays from arrays, PIL images or files to what the image tower takes."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,11 +13,17 @@ from PIL import Image, UnidentifiedImageError
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import ImagesKwargs, Unpack
 
+from .dicom import is_dicom, read_radiograph
+from .naming import unknown_name
+
 OneImage: TypeAlias = "np.ndarray | torch.Tensor | Image.Image | str | os.PathLike[str]"
 
 # ITU-R 601 luma, which PIL's convert("L") also uses.
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {"released-cxr": {"size": {"height": 480, "width": 480}, "resize_in_8_bits": True}}
+)
 
 
 class RadIRCXRImageProcessorKwargs(ImagesKwargs, total=False):
@@ -23,19 +31,23 @@ class RadIRCXRImageProcessorKwargs(ImagesKwargs, total=False):
 
     keep_aspect: bool
     num_channels: int
+    resize_in_8_bits: bool
 
 
 class RadIRCXRImageProcessor(BaseImageProcessor):
     """Images to pixel_values (B, C, H, W) float32 in [-1, 1], the same in training and in use.
 
-    Each image becomes grey float32 and is scaled by what its type can hold: 8-bit by 0 to 255, floats within
-    [0, 1] by that; deeper integers and other floats, which have no fixed range, by their own minimum and
-    maximum. Then it is resized, bilinear with antialiasing, in float32 (PIL would go through 8 bits).
+    It takes arrays, PIL images, and the paths of PNG, JPEG and DICOM files. Each image becomes grey float32
+    and is scaled by what its type can hold: 8-bit by 0 to 255, floats within [0, 1] by that; DICOM by its VOI
+    LUT or window; deeper integers and other floats, which have no fixed range, by their own minimum and
+    maximum. Then it is resized, bilinear with antialiasing, in float32.
 
     Args:
         size: {"height": h, "width": w} in pixels.
         keep_aspect: False: stretch to size, as the release does. True: keep the aspect, pad with -1, black.
         num_channels: 1, or 3 for towers trained on colour images (the grey image three times).
+        resize_in_8_bits: False: resize in float32. True: round to 8 bits and resize with PIL, as the release
+            does.
 
     Example:
         >>> processor = RadIRCXRImageProcessor(size={"height": 32, "width": 32})
@@ -49,11 +61,35 @@ class RadIRCXRImageProcessor(BaseImageProcessor):
     size = {"height": 224, "width": 224}  # noqa: RUF012 - copied for each processor
     keep_aspect = False
     num_channels = 1
+    resize_in_8_bits = False
 
     def __init__(self, **kwargs: Unpack[RadIRCXRImageProcessorKwargs]):
         super().__init__(**kwargs)  # type: ignore[misc]
         self._set_attributes(**kwargs)
         _check_settings(self.size, self.num_channels)
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> "RadIRCXRImageProcessor":
+        """A processor with settings that have a name.
+
+        "released-cxr" is what the released RadIR makes of a radiograph: grey through PIL's
+        convert("L"), stretched to 480 x 480 in 8 bits, bilinear, scaled to [-1, 1]. The released code is not
+        of one mind about it: its inference script cuts a random 480 x 480 window instead unless told to
+        resize, and fails on smaller images; stage 2 was trained and evaluated on [0, 1], stage 1 on [-1, 1],
+        and its docstrings say [0, 1] everywhere. This preset takes the stretch and [-1, 1], those of stage 1;
+        the tower normalises each patch first, so the range hardly matters to it. Images deeper than 8 bits,
+        whose high values PIL cuts off there, are scaled to 8 bits first.
+
+        Args:
+            name: "released-cxr".
+            changes: settings in place of the preset's.
+
+        Raises:
+            ValueError: if there is no such preset.
+        """
+        if name not in PRESETS:
+            raise unknown_name("preset", name, PRESETS)
+        return cls(**{**PRESETS[name], **changes})
 
     def fetch_images(self, image_url_or_urls: Any) -> Any:
         """Leave paths as they are: the base class would read them through 8-bit RGB."""
@@ -64,10 +100,11 @@ class RadIRCXRImageProcessor(BaseImageProcessor):
 
     def _preprocess_image_like_inputs(self, images: Any, *args: Any, **kwargs: Any) -> BatchFeature:
         size, channels = (kwargs["size"]["height"], kwargs["size"]["width"]), kwargs["num_channels"]
+        how = {name: kwargs[name] for name in ("keep_aspect", "resize_in_8_bits")}
         batch = images if isinstance(images, list | tuple) else [images]
         if not batch:
             raise ValueError("no image was given: the list is empty")
-        planes = [_resize(to_grey(image), size, kwargs["keep_aspect"]) for image in batch]
+        planes = [_resize(to_grey(image), size, **how) for image in batch]
         pixel_values = torch.stack(planes)[:, None].repeat(1, channels, 1, 1)  # (B, C, H, W)
         return BatchFeature({"pixel_values": pixel_values}, tensor_type=kwargs.get("return_tensors"))
 
@@ -76,7 +113,8 @@ def to_grey(image: OneImage) -> np.ndarray:
     """An image as grey (H, W) float32 in [-1, 1].
 
     Args:
-        image: a path to a PNG or JPEG, a PIL image, or an array (H, W), (H, W, 1 or 3 or 4), (1 or 3, H, W).
+        image: a path to a PNG, JPEG or DICOM file, a PIL image, or an array (H, W), (H, W, 1 or 3 or 4),
+            (1 or 3, H, W).
 
     Raises:
         ValueError: if it cannot be read, has no pixels, is not finite, or is no single image.
@@ -95,21 +133,26 @@ def to_grey(image: OneImage) -> np.ndarray:
 
 
 def _read(path: Path) -> np.ndarray:
+    if path.is_dir() or path.name.lower().endswith((".nii", ".nii.gz")):
+        raise ValueError(
+            f"{path} is a volume or a folder, and one radiograph is needed: give volumes to a "
+            "RadIRCTImageProcessor"
+        )
     if not path.is_file():
         raise ValueError(f"there is no file {path}: check the path")
-    with open(path, "rb") as file:
-        start = file.read(132)
-    if start[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
-        raise ValueError(
-            f"{path} is a DICOM file, which this version does not read: convert it to a 16-bit PNG first"
-        )
+    if is_dicom(path):
+        try:
+            return read_radiograph(path) * np.float32(2) - np.float32(1)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     try:
         with Image.open(path) as image:
             image.load()
             return to_grey(image)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(
-            f"{path} cannot be read as an image ({error}): give a PNG or JPEG, or download it again"
+            f"{path} cannot be read as an image ({error}): give a PNG, JPEG or DICOM file, or download it "
+            "again"
         ) from error
 
 
@@ -149,12 +192,20 @@ def _scale(plane: np.ndarray) -> np.ndarray:
     return ((values - low) / spread * 2 - 1).astype(np.float32)
 
 
-def _resize(plane: np.ndarray, size: tuple[int, int], keep_aspect: bool) -> torch.Tensor:
+def fitted_size(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
+    """The largest (height, width) of an image's aspect that fits into size; half the rest pads each side."""
+    factor = min(size[0] / shape[0], size[1] / shape[1])
+    return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
+
+
+def _resize(
+    plane: np.ndarray, size: tuple[int, int], keep_aspect: bool, resize_in_8_bits: bool
+) -> torch.Tensor:
     """(H, W) to size, by stretching, or by fitting and padding with black on both sides."""
-    target = size
-    if keep_aspect:
-        factor = min(size[0] / plane.shape[0], size[1] / plane.shape[1])
-        target = (max(1, round(plane.shape[0] * factor)), max(1, round(plane.shape[1] * factor)))
+    target = fitted_size(plane.shape, size) if keep_aspect else size
+    if resize_in_8_bits:
+        levels = Image.fromarray(np.rint((plane + 1) * np.float32(127.5)).astype(np.uint8))
+        plane = _scale(np.asarray(levels.resize(target[::-1], Image.Resampling.BILINEAR)))
     image = torch.from_numpy(np.ascontiguousarray(plane))[None, None]
     if target != plane.shape:
         image = F.interpolate(image, size=target, mode="bilinear", antialias=True, align_corners=False)

@@ -1,6 +1,7 @@
 """What the modules of a RadIR model share: the base class, and how a tower is built."""
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -8,6 +9,7 @@ from transformers import MODEL_MAPPING, AutoModel, PretrainedConfig, PreTrainedM
 from transformers import initialization as init
 
 from .configuration_radir import RadIRConfig
+from .modeling_ctvit import RadIRCTViTModel
 
 
 class RadIRPreTrainedModel(PreTrainedModel):
@@ -19,8 +21,21 @@ class RadIRPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ["image", "text"]  # noqa: RUF012 - transformers declares it so
     supports_gradient_checkpointing = True
-    _no_split_modules = ["RadIRFusionLayer"]  # noqa: RUF012 - transformers declares it so
+    _no_split_modules = ["RadIRFusionLayer", "RadIRCTViTLayer"]  # noqa: RUF012 - transformers declares it so
     _supports_sdpa = True
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers, but from safetensors alone: pickled weights can run code when they are opened.
+
+        Raises:
+            ValueError: if a folder holds pickled weights and no safetensors.
+        """
+        if pretrained_model_name_or_path is not None:
+            _refuse_pickled(Path(pretrained_model_name_or_path, kwargs.get("subfolder", "")))
+        return super().from_pretrained(
+            pretrained_model_name_or_path, *args, **{**kwargs, "use_safetensors": True}
+        )
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise what the towers do not own; towers initialise themselves."""
@@ -33,11 +48,23 @@ class RadIRPreTrainedModel(PreTrainedModel):
             init.zeros_(module.bias)
 
 
+def _refuse_pickled(folder: Path) -> None:
+    """Raise ValueError for a folder that holds pickled weights and no safetensors."""
+    pickled = sorted(path.name for path in folder.glob("*.bin"))
+    if pickled and not any(folder.glob("*.safetensors")):
+        raise ValueError(
+            f"{folder} has no safetensors, only {pickled[0]}, and pickled weights can run code when they are "
+            "opened: have whoever made it save it with save_pretrained, which writes model.safetensors"
+        )
+
+
 def build_tower(config: PretrainedConfig) -> PreTrainedModel:
     """A tower with random weights, without the pooling layer that we would not use.
 
     An unused layer would never get a gradient, which DistributedDataParallel takes for an error.
     """
+    if is_ctvit(config):  # loaded as remote code, it is registered nowhere
+        return RadIRCTViTModel._from_config(config)
     return AutoModel.from_config(config, **tower_arguments(config))
 
 
@@ -51,3 +78,8 @@ def tower_arguments(config: PretrainedConfig) -> dict[str, Any]:
         if "add_pooling_layer" in inspect.signature(model_class).parameters
         else {}
     )
+
+
+def is_ctvit(config: PretrainedConfig) -> bool:
+    """Whether a tower is ours, which takes volumes; by name, since remote code has classes of its own."""
+    return config.model_type == RadIRCTViTModel.config_class.model_type

@@ -13,22 +13,26 @@ from .configuration_radir import RadIRConfig, RadIRFusionConfig
 from .modeling_base import RadIRPreTrainedModel
 
 
-def sine_positions(grid: tuple[int, int], dim: int, device: torch.device | None = None) -> Tensor:
+def sine_positions(
+    grid: tuple[int, int], dim: int, device: torch.device | None = None, layout: str = "interleaved"
+) -> Tensor:
     """Sine positions of a grid, (rows * cols, dim) float32, row by row.
 
     The first half of the channels tells the row y, the second half the column x; in each half of width h,
-    channel 2i is sin(y f_i) and channel 2i + 1 is cos(y f_i), with f_i = 10000^(-2i / h). h is dim / 2,
-    rounded up to an even number; channels beyond dim are cut off.
+    channel 2i is sin(y f_i) and channel 2i + 1 is cos(y f_i), with f_i = 10000^(-2i / h), in the layout
+    "interleaved"; "concatenated" has sin(y f_i) in channel i and cos(y f_i) in channel h / 2 + i. h is
+    dim / 2, rounded up to an even number; channels beyond dim are cut off.
 
     It is computed at each call: any grid fits, and no buffer has to be restored when a model is loaded.
     """
+    axis = -1 if layout == "interleaved" else -2
     half = 2 * ((dim + 3) // 4)
     exponents = torch.arange(0, half, 2, device=device, dtype=torch.float32) / half
     frequencies = torch.pow(10000.0, -exponents)  # (h / 2,)
 
     def encode(count: int) -> Tensor:
         angles = torch.arange(count, device=device, dtype=torch.float32)[:, None] * frequencies
-        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)  # (count, h)
+        return torch.stack((angles.sin(), angles.cos()), dim=axis).flatten(1)  # (count, h)
 
     rows, cols = grid
     down = encode(rows)[:, None].expand(rows, cols, half)
@@ -51,15 +55,20 @@ class RadIRCrossAttention(nn.Module):
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """(B, Q, d), (B, N, d), (B, N, d) -> (B, Q, d)."""
-        query = self._split(self.query(queries))  # (B, heads, Q, d / heads)
-        key, value = self._split(self.key(keys)), self._split(self.value(values))  # (B, heads, N, d / heads)
+        value = self._split(self.value(values))  # (B, heads, N, d / heads)
         dropout = self.dropout if self.training else 0.0
         if self.config._attn_implementation == "eager":
-            weights = torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5, dim=-1)
-            mixed = F.dropout(weights, dropout) @ value
+            mixed = F.dropout(self.weights(queries, keys), dropout) @ value
         else:
+            query, key = self._split(self.query(queries)), self._split(self.key(keys))
             mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
         return self.output(mixed.transpose(1, 2).flatten(2))  # (B, Q, d)
+
+    def weights(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """The share of each key in what a query gets, (B, heads, Q, N), from (B, Q, d) and (B, N, d)."""
+        query = self._split(self.query(queries))  # (B, heads, Q, d / heads)
+        key = self._split(self.key(keys))  # (B, heads, N, d / heads)
+        return torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5, dim=-1)
 
     def _split(self, states: Tensor) -> Tensor:
         return states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
@@ -130,7 +139,8 @@ class RadIRFusionModel(RadIRPreTrainedModel):
                 f"{self.config.projection_dim}) is needed"
             )
         values = self.memory_projection(tokens)  # (B, N, d)
-        positions = sine_positions(grid, values.shape[-1], values.device).to(values.dtype)
+        layout = self.config.fusion_config.position_layout
+        positions = sine_positions(grid, values.shape[-1], values.device, layout).to(values.dtype)
         keys = values + positions  # (B, N, d)
         fused = queries.to(values.dtype).expand(tokens.shape[0], -1, -1)  # (B, Q, d)
         for layer in self.layers:

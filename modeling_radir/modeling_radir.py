@@ -8,13 +8,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_radir import RadIRConfig, check_anatomies
 from .losses import ConditionalLoss, UnconditionalLoss
 from .modeling_base import RadIRPreTrainedModel, tower_arguments
+from .modeling_ctvit import RadIRCTViTModel
 from .modeling_fusion import RadIRFusionModel
 from .modeling_text import RadIRTextModel
 from .modeling_vision import RadIRVisionModel, RadIRVisionOutput
@@ -24,6 +25,10 @@ from .modeling_vision import RadIRVisionModel, RadIRVisionOutput
 class RadIROutput(ModelOutput):
     """What a forward pass gives; what was not asked for is None.
 
+    As a tuple it begins with what was asked for, in this order, so that transformers' pipeline
+    "image-feature-extraction" answers with image_embeds, or with pooler_output where it is told to pool. For
+    images alone all parts have a row for each image, as its batches need.
+
     Attributes:
         loss: () float32, the objective of the stages whose relevance was given, added up.
         image_embeds: (B, d), L2-normalised features of whole images.
@@ -31,8 +36,9 @@ class RadIROutput(ModelOutput):
         conditional_embeds: (B, Q, d), L2-normalised features of images as far as each anatomy goes.
         logits_per_image: (B, T), cosines times the logit scale.
         logits_per_text: (T, B), its transpose.
-        logit_scale: (), the factor on cosines, as UnconditionalLoss takes it; always given.
-        vision_output: the image tower's tokens (B, N, Cv), pooled (B, Cv) and grid.
+        logit_scale: (), the factor on cosines, as UnconditionalLoss takes it; given where texts are.
+        last_hidden_state: (B, N, Cv), the image tower's tokens; encode_image also tells their grid.
+        pooler_output: (B, Cv), the image tower's feature of whole images, before its projection.
     """
 
     loss: Tensor | None = None
@@ -42,7 +48,8 @@ class RadIROutput(ModelOutput):
     logits_per_image: Tensor | None = None
     logits_per_text: Tensor | None = None
     logit_scale: Tensor | None = None
-    vision_output: RadIRVisionOutput | None = None
+    last_hidden_state: Tensor | None = None
+    pooler_output: Tensor | None = None
 
 
 class RadIRModel(RadIRPreTrainedModel):
@@ -79,7 +86,7 @@ class RadIRModel(RadIRPreTrainedModel):
         """A model on pretrained towers; projections and fusion start at random.
 
         Args:
-            vision: a Hub id or folder that AutoModel loads, or a loaded 2D tower.
+            vision: a Hub id or folder that AutoModel or RadIRCTViTModel loads, or a loaded tower.
             text: the same for a BERT-like encoder.
             config_arguments: the other arguments of RadIRConfig.
 
@@ -104,9 +111,12 @@ class RadIRModel(RadIRPreTrainedModel):
         check_anatomies(anatomies, getattr(self.config.text_config, "vocab_size", None))
         self.config.anatomies = anatomies
 
-    def encode_image(self, pixel_values: Tensor) -> RadIRVisionOutput:
-        """Encode images (B, C, H, W) once, for all that is asked about them later."""
-        return self.vision_model(pixel_values)
+    def encode_image(self, pixel_values: Tensor, pool: bool = True) -> RadIRVisionOutput:
+        """Encode images (B, C, H, W), or volumes (B, C, D, H, W), once, for all that is asked about them.
+
+        Conditional features need no pooling; without it, pooled is None.
+        """
+        return self.vision_model(pixel_values, pool=pool)
 
     def encode_anatomies(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Queries of the fusion: text latents (Q, d), not normalised, of anatomy names (Q, L)."""
@@ -126,7 +136,7 @@ class RadIRModel(RadIRPreTrainedModel):
         return self.fusion_model(tokens, grid, queries)
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
-        """Features (B, d) of whole images (B, C, H, W), L2-normalised."""
+        """Features (B, d) of whole images (B, C, H, W) or volumes (B, C, D, H, W), L2-normalised."""
         return self.project_image(self.encode_image(pixel_values))
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
@@ -143,7 +153,7 @@ class RadIRModel(RadIRPreTrainedModel):
         """Features of images as far as anatomies go, each image encoded once.
 
         Args:
-            pixel_values: (B, C, H, W) float.
+            pixel_values: (B, C, H, W), or (B, C, D, H, W) where the tower takes volumes, float.
             input_ids: (Q, L), tokens of the anatomy names; or
             anatomy: the name or the Q names of anatomies known to the config.
             attention_mask: (Q, L), of input_ids.
@@ -162,7 +172,7 @@ class RadIRModel(RadIRPreTrainedModel):
             input_ids, attention_mask = self.anatomy_tokens(anatomy)
         assert input_ids is not None
         queries = self.encode_anatomies(input_ids, attention_mask)
-        vision = self.encode_image(pixel_values)
+        vision = self.encode_image(pixel_values, pool=False)
         return self.fuse(vision.tokens, vision.grid, queries)
 
     def forward(
@@ -184,7 +194,7 @@ class RadIRModel(RadIRPreTrainedModel):
         embeddings with gather_with_gradient and call the losses.
 
         Args:
-            pixel_values: (B, C, H, W) float.
+            pixel_values: (B, C, H, W), or (B, C, D, H, W) where the tower takes volumes, float.
             input_ids, attention_mask: (T, L), reports; T = B and in the images' order for a loss.
             anatomy_input_ids, anatomy_attention_mask: (Q, L), anatomy names.
             relevance: (B, B), T of eq. 6; NaN where unknown.
@@ -196,26 +206,44 @@ class RadIRModel(RadIRPreTrainedModel):
         Raises:
             ValueError: if inputs are missing for what is asked, or shapes do not fit.
         """
-        logit_scale = self.logit_scale.exp()
-        output = RadIROutput(logit_scale=logit_scale)
+        names = (anatomy_input_ids, anatomy_attention_mask)
+        output = self._features(pixel_values, (input_ids, attention_mask), names)
+        if return_loss is None:
+            return_loss = relevance is not None or conditional_relevance is not None
+        if return_loss:
+            loss = self._loss(output, relevance, conditional_relevance, conditional_mask)
+            return RadIROutput(loss=loss, **output)
+        return output
+
+    def _features(
+        self,
+        pixel_values: Tensor | None,
+        texts: tuple[Tensor | None, Tensor | None],
+        names: tuple[Tensor | None, Tensor | None],
+    ) -> RadIROutput:
+        """All but the loss; texts and names are token ids with their mask."""
+        vision = image = conditional = text = logits = logit_scale = None
         if pixel_values is not None:
             vision = self.encode_image(pixel_values)
-            output.vision_output, output.image_embeds = vision, self.project_image(vision)
-            if anatomy_input_ids is not None:
-                queries = self.encode_anatomies(anatomy_input_ids, anatomy_attention_mask)
-                output.conditional_embeds = self.fuse(vision.tokens, vision.grid, queries)
-        elif anatomy_input_ids is not None:
+            image = self.project_image(vision)
+            if names[0] is not None:
+                queries = self.encode_anatomies(names[0], names[1])
+                conditional = self.fuse(vision.tokens, vision.grid, queries)
+        elif names[0] is not None:
             raise ValueError("conditional features need images: give pixel_values beside anatomy_input_ids")
-        if input_ids is not None:
-            output.text_embeds = self.get_text_features(input_ids, attention_mask)
-        if output.image_embeds is not None and output.text_embeds is not None:
-            output.logits_per_image = logit_scale * output.image_embeds @ output.text_embeds.T
-            output.logits_per_text = output.logits_per_image.T
-        if return_loss or (
-            return_loss is None and (relevance is not None or conditional_relevance is not None)
-        ):
-            output.loss = self._loss(output, relevance, conditional_relevance, conditional_mask)
-        return output
+        if texts[0] is not None:
+            text, logit_scale = self.get_text_features(texts[0], texts[1]), self.logit_scale.exp()
+            logits = None if image is None else logit_scale * image @ text.T
+        return RadIROutput(
+            image_embeds=image,
+            text_embeds=text,
+            conditional_embeds=conditional,
+            logits_per_image=logits,
+            logits_per_text=None if logits is None else logits.T,
+            logit_scale=logit_scale,
+            last_hidden_state=None if vision is None else vision.tokens,
+            pooler_output=None if vision is None else vision.pooled,
+        )
 
     def _loss(
         self,
@@ -245,7 +273,13 @@ class RadIRModel(RadIRPreTrainedModel):
         return torch.stack(terms).sum()
 
     def project_image(self, vision: RadIRVisionOutput) -> Tensor:
-        """Features (B, d) of whole images, L2-normalised, from their encoding."""
+        """Features (B, d) of whole images, L2-normalised, from their encoding.
+
+        Raises:
+            ValueError: if they were encoded without pooling.
+        """
+        if vision.pooled is None:
+            raise ValueError("these images were encoded with pool=False: encode them with pool=True")
         return F.normalize(self.visual_projection(vision.pooled), dim=-1)
 
     def anatomy_tokens(self, anatomy: str | Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -270,5 +304,8 @@ def _load_tower(tower: "str | os.PathLike[str] | PreTrainedModel") -> PreTrained
     """A pretrained tower in float32, without the pooling layer that we would not use."""
     if isinstance(tower, PreTrainedModel):
         return tower.float()
+    values, _ = PretrainedConfig.get_config_dict(tower)
+    if values.get("model_type") == RadIRCTViTModel.config_class.model_type:  # unregistered in remote code
+        return RadIRCTViTModel.from_pretrained(tower, dtype=torch.float32)
     config = AutoConfig.from_pretrained(tower)
     return AutoModel.from_pretrained(tower, config=config, dtype=torch.float32, **tower_arguments(config))

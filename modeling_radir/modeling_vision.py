@@ -1,4 +1,4 @@
-"""The image encoder: any 2D tower of transformers or timm, giving tokens on a grid (paper, eq. 4)."""
+"""The image encoder: a 2D tower of transformers or timm, or the CTViT-type one (paper, eq. 4)."""
 
 import inspect
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers.utils import ModelOutput
 
 from .configuration_radir import RadIRConfig
-from .modeling_base import RadIRPreTrainedModel, build_tower
+from .modeling_base import RadIRPreTrainedModel, build_tower, is_ctvit
 
 
 @dataclass
@@ -17,19 +17,21 @@ class RadIRVisionOutput(ModelOutput):
     """One encoding of a batch of images; it serves the whole image and every anatomy.
 
     Attributes:
-        tokens: (B, N, Cv), N = rows * cols, row by row from the upper left corner.
-        pooled: (B, Cv), the class token if the tower has one, else the mean of the tokens.
+        tokens: (B, N, Cv), N = rows * cols, row by row from the upper left corner; a volume's are means over
+            its depth.
+        pooled: (B, Cv), the class token if the tower has one, else the mean of the tokens; None if it was not
+            asked for.
         grid: (rows, cols) of the tokens.
     """
 
-    # Always given; ModelOutput wants the defaults.
+    # Tokens and grid are always given; ModelOutput wants the defaults.
     tokens: Tensor = None  # type: ignore[assignment]
-    pooled: Tensor = None  # type: ignore[assignment]
+    pooled: Tensor | None = None
     grid: tuple[int, int] = None  # type: ignore[assignment]
 
 
 class RadIRVisionModel(RadIRPreTrainedModel):
-    """Images (B, C, H, W) to RadIRVisionOutput, by the tower that config.vision_config names."""
+    """Images (B, C, H, W), or volumes, to RadIRVisionOutput, by the tower that config.vision_config names."""
 
     def __init__(self, config: RadIRConfig):
         super().__init__(config)
@@ -40,6 +42,11 @@ class RadIRVisionModel(RadIRPreTrainedModel):
     def is_timm(self) -> bool:
         """Whether the tower comes from timm."""
         return self.config.vision_config.model_type == "timm_wrapper"
+
+    @property
+    def takes_volumes(self) -> bool:
+        """Whether the tower takes volumes (B, C, D, H, W) beside images."""
+        return is_ctvit(self.config.vision_config)
 
     @property
     def hidden_size(self) -> int:
@@ -63,23 +70,33 @@ class RadIRVisionModel(RadIRPreTrainedModel):
             return (self.config.vision_config.model_args or {}).get("in_chans", 3)
         return getattr(self.config.vision_config, "num_channels", 3)
 
-    def forward(self, pixel_values: Tensor) -> RadIRVisionOutput:
-        """Encode images.
+    def forward(self, pixel_values: Tensor, pool: bool = True) -> RadIRVisionOutput:
+        """Encode images, or volumes where the tower takes them.
 
         Args:
-            pixel_values: (B, C, H, W) float, as the image processor makes them.
+            pixel_values: (B, C, H, W) or (B, C, D, H, W) float, as the image processor makes them.
+            pool: whether pooled is asked for; without it the tower's layers for it, if any, are not run.
 
         Raises:
             ValueError: if the shape is not one that the tower takes.
         """
-        self._check_images(pixel_values)
         size = (pixel_values.shape[-2], pixel_values.shape[-1])
+        if self.takes_volumes:
+            encoded = self.tower(pixel_values, pool=pool)
+            grid = self._grid(size)
+            return RadIRVisionOutput(encoded.last_hidden_state, encoded.pooler_output, grid)
+        self._check_images(pixel_values)
         hidden = self._run_tower(pixel_values)
-        if hidden.ndim == 4:
-            return self._from_map(hidden)
-        return self._from_sequence(hidden, size)
+        output = self._from_map(hidden) if hidden.ndim == 4 else self._from_sequence(hidden, size)
+        return output if pool else RadIRVisionOutput(tokens=output.tokens, grid=output.grid)
 
     def _check_images(self, pixel_values: Tensor) -> None:
+        if pixel_values.ndim == 5:
+            raise ValueError(
+                f"pixel_values have the shape {tuple(pixel_values.shape)}, volumes; a "
+                f"{self.config.vision_config.model_type!r} tower takes single images: give (batch, "
+                f"{self.num_channels}, height, width), or build the model on a 'radir_ctvit' tower"
+            )
         if pixel_values.ndim != 4 or pixel_values.shape[1] != self.num_channels:
             raise ValueError(
                 f"pixel_values have the shape {tuple(pixel_values.shape)}; this tower takes (batch, "
@@ -116,17 +133,21 @@ class RadIRVisionModel(RadIRPreTrainedModel):
         return RadIRVisionOutput(tokens=tokens, pooled=cells.mean(dim=1), grid=grid)
 
     def _from_sequence(self, hidden: Tensor, size: tuple[int, int]) -> RadIRVisionOutput:
-        stride = self._stride()
-        grid = (size[0] // stride[0], size[1] // stride[1])
+        grid = self._grid(size)
         prefix = hidden.shape[1] - grid[0] * grid[1]
         if prefix < 0 or (self.is_timm and prefix != getattr(self.tower.timm_model, "num_prefix_tokens", 0)):
             raise ValueError(
-                f"the tower gave {hidden.shape[1]} tokens for {size} pixels in patches of {stride}; that is "
-                f"no grid of {grid}: give an image size that is a multiple of the patch size"
+                f"the tower gave {hidden.shape[1]} tokens for {size} pixels in patches of {self._stride()}; "
+                f"that is no grid of {grid}: give an image size that is a multiple of the patch size"
             )
         tokens = hidden[:, prefix:]  # (B, N, Cv)
         pooled = hidden[:, 0] if self._has_class_token(prefix) else tokens.mean(dim=1)
         return RadIRVisionOutput(tokens=tokens, pooled=pooled, grid=grid)
+
+    def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Tokens down and across of an image of so many pixels."""
+        down, across = self._stride()
+        return size[0] // down, size[1] // across
 
     def _stride(self) -> tuple[int, int]:
         """Pixels between neighbouring tokens, down and across."""

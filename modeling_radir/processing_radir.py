@@ -17,12 +17,12 @@ class RadIRProcessorKwargs(ProcessingKwargs, total=False):
 class RadIRProcessor(ProcessorMixin):
     """An image processor and a tokenizer as one.
 
-    `processor(images=..., text=..., return_tensors="pt")` gives pixel_values (B, C, H, W) float32, input_ids
-    and attention_mask (T, L) int64; images or text alone give their part. Texts are cut at the tokenizer's
-    model_max_length and padded to the longest.
+    `processor(images=..., text=..., return_tensors="pt")` gives pixel_values (B, C, H, W) float32, of volumes
+    (B, 1, D, H, W), input_ids and attention_mask (T, L) int64; images or text alone give their part. Texts
+    are cut at the tokenizer's model_max_length and padded to the longest.
 
     Args:
-        image_processor: RadIRCXRImageProcessor.
+        image_processor: RadIRCXRImageProcessor or RadIRCTImageProcessor.
         tokenizer: the tokenizer of the text tower.
     """
 

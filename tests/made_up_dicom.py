@@ -4,11 +4,20 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 _RADIOGRAPH = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Storage - For Presentation
+_CT_FIELDS = {
+    "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
+    "SeriesInstanceUID": "1.2.4",
+    "Modality": "CT",
+    "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
+    "RescaleType": "HU",
+}
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # of ImageOrientationPatient: columns to the left, rows to the back
 
 
 def write_dicom(
@@ -50,3 +59,56 @@ def write_dicom(
         else:
             setattr(dataset, name, value)
     dataset.save_as(target, enforce_file_format=True)
+
+
+def write_series(
+    folder: Path,
+    hu: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    orientation: tuple[float, ...] = AXIAL,
+    step: tuple[float, float, float] | None = None,
+    scales: tuple[tuple[int, int], ...] = ((1, -1024),),
+) -> list[Path]:
+    """Write a CT series, one file a slice, in names that tell nothing about their order.
+
+    Args:
+        folder: of the files; made if missing.
+        hu: (D, H, W) whole numbers; D grows along the normal of the slices.
+        spacing_mm: D, H, W.
+        orientation: the directions of a row's and of a column's pixels.
+        step: from one slice to the next in mm; None: along the normal.
+        scales: (RescaleSlope, RescaleIntercept), for one slice after the other, again and again.
+
+    Returns:
+        The files, in the order of D.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    along = np.array(step or np.cross(orientation[:3], orientation[3:]) * spacing_mm[0])
+    paths = []
+    for index, section in enumerate(hu):
+        slope, intercept = scales[index % len(scales)]
+        path = folder / f"{(index * 7 + 3) % 1000:03d}.dcm"
+        fields = _CT_FIELDS | {
+            "SOPInstanceUID": f"1.2.3.{index + 1}",
+            "ImagePositionPatient": [round(float(mm), 4) for mm in along * index + (-100, -120, 30)],
+            "ImageOrientationPatient": list(orientation),
+            "PixelSpacing": [spacing_mm[1], spacing_mm[2]],
+            "SliceThickness": spacing_mm[0],
+            "RescaleSlope": slope,
+            "RescaleIntercept": intercept,
+        }
+        stored = ((section.astype(np.int32) - intercept) // slope).astype(np.int16)
+        write_dicom(path, stored, "MONOCHROME2", 16, **fields)
+        paths.append(path)
+    return paths
+
+
+def change_dicom(path: Path, **fields: Any) -> None:
+    """Set header fields of a file; None takes a field out."""
+    dataset = dcmread(path)
+    for name, value in fields.items():
+        if value is None:
+            delattr(dataset, name)
+        else:
+            setattr(dataset, name, value)
+    dataset.save_as(path)

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dataset_scripts.mimic.dicom import read_dicom
-
 UNREADABLE = "the image file is unreadable"
 TRUNCATED = "the image file is truncated"
 _END_OF_IMAGE = b"\xff\xd9"
@@ -61,9 +59,11 @@ def render_dicom(path: Path, size: int) -> bytes:
     """A DICOM as an 8-bit grey PNG whose shorter side is `size` pixels, or its own if that is less.
 
     Raises:
-        ValueError: as `read_dicom` does.
+        ValueError: as `read_radiograph_8_bit` does.
     """
-    return _png(Image.fromarray(np.ascontiguousarray(read_dicom(path))), size)
+    from modeling_radir.dicom import read_radiograph_8_bit  # imports torch, which nothing else here needs
+
+    return _png(Image.fromarray(np.ascontiguousarray(read_radiograph_8_bit(path))), size)
 
 
 def _png(image: Image.Image, size: int) -> bytes:

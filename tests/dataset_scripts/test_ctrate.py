@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 from collections import Counter
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 
 from dataset_scripts.findings import FindingsMiner
 from dataset_scripts.records import Geometry, ImageRecord
-from dataset_scripts.volumes import inspect_volume, load_hu
+from dataset_scripts.volumes import inspect_volume
+from modeling_radir.volumes import read_volume
 from tests.made_up_ctrate import (
     FINDINGS,
     MadeUpVolume,
@@ -24,7 +26,7 @@ from tests.made_up_ctrate import (
 
 def hu(record: ImageRecord) -> np.ndarray:
     assert isinstance(record.image, str) and record.geometry is not None
-    return load_hu(Path(record.image), record.geometry)
+    return read_volume(record.image, **dataclasses.asdict(record.geometry)).hu
 
 
 # ---- geometry, exactly once
@@ -212,7 +214,8 @@ def test_real_volumes_in_both_releases_give_the_same_hu(shared_data: Path, tmp_p
     volumes = []
     for number, path in enumerate(sorted((shared_data / "ct-volumes").glob("*.nii.gz"))):
         header = inspect_volume(path)
-        values = load_hu(path, Geometry(header.spacing_mm))[:, ::2, ::2]
+        assert read_volume(path).spacing_mm == header.spacing_mm
+        values = read_volume(path).hu[:, ::2, ::2]
         volumes.append(
             MadeUpVolume(
                 f"train_{number}_a_1",

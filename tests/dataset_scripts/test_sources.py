@@ -15,7 +15,7 @@ from dataset_scripts.folder import BuiltDataset
 from dataset_scripts.publish import push_dataset
 from dataset_scripts.records import Sharing
 from dataset_scripts.sources import SOURCES
-from dataset_scripts.volumes import load_hu
+from modeling_radir.volumes import read_volume
 from tests.made_up import findings, open_i_tree
 from tests.made_up_ctrate import MadeUpVolume, ctrate_tree
 from tests.made_up_mimic import mimic_tree, phantom_contents
@@ -109,7 +109,8 @@ def test_volumes_open_in_hounsfield_units(built: tuple[str, dict, Path]) -> None
     data = BuiltDataset.open(folder)
     rows = itertools.chain.from_iterable(data.studies(split) for split in data.splits)
     for row in itertools.islice(rows, 4):
-        hu = load_hu(data.path(row["image"]), data.geometry(row))
+        geometry = data.geometry(row)
+        hu = read_volume(data.path(row["image"]), **dataclasses.asdict(geometry)).hu
         assert hu.ndim == 3
         assert -1200 < hu.min() < -800
         assert 0 < hu.max() < 4000

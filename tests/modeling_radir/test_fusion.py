@@ -1,12 +1,13 @@
-"""The fusion, against hand-made values, the other attention path, and the released code's numbers."""
+"""The fusion, against hand-made values and the other attention path.
+
+The released code's numbers are in test_released_vectors.
+"""
 
 import math
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from modeling_radir import RadIRFusionModel
 from modeling_radir.modeling_fusion import sine_positions
 from tests.modeling_radir import tiny
 
@@ -18,6 +19,25 @@ def test_positions_follow_the_formula():
     expected = [math.sin(y), math.cos(y), math.sin(y / 100), math.cos(y / 100)]
     expected += [math.sin(x), math.cos(x), math.sin(x / 100), math.cos(x / 100)]
     torch.testing.assert_close(table[y * 3 + x], torch.tensor(expected))
+
+
+def test_positions_in_the_concatenated_layout_are_the_same_numbers_in_another_order():
+    table = sine_positions((2, 3), 8, layout="concatenated")
+    y, x = 1, 2
+    expected = [math.sin(y), math.sin(y / 100), math.cos(y), math.cos(y / 100)]
+    expected += [math.sin(x), math.sin(x / 100), math.cos(x), math.cos(x / 100)]
+    torch.testing.assert_close(table[y * 3 + x], torch.tensor(expected))
+
+
+def test_the_layout_of_positions_is_a_setting_of_the_fusion():
+    fused = {}
+    for layout in ("interleaved", "concatenated"):
+        fusion = {"num_hidden_layers": 1, "num_attention_heads": 2, "position_layout": layout}
+        model = tiny.model(fusion_config=fusion)
+        fused[layout] = model.get_conditional_features(tiny.pixel_values(1), anatomy="heart")
+    assert not torch.allclose(fused["interleaved"], fused["concatenated"], atol=1e-5)
+    with pytest.raises(ValueError, match="position_layout is 'mixed'; one of"):
+        tiny.config(fusion_config={"num_attention_heads": 2, "position_layout": "mixed"})
 
 
 def test_positions_fit_any_width():
@@ -63,43 +83,3 @@ def test_memory_is_projected_only_where_widths_differ():
 def test_shapes_that_do_not_fit_are_refused(tokens, grid, queries):
     with pytest.raises(ValueError, match="have the shape"):
         tiny.model().fuse(torch.zeros(tokens), grid, torch.zeros(queries))
-
-
-def _released_fusion(weights):
-    """Our fusion with the released layout's weights; norm1 has no use there."""
-    config = tiny.config(
-        projection_dim=64,
-        fusion_config={"num_hidden_layers": 4, "num_attention_heads": 8, "intermediate_size": 2048},
-    )
-    ours = {"projection.weight": weights["to_fused_latent.weight"]}
-    for kind in ("weight", "bias"):
-        ours[f"norm.{kind}"] = weights[f"fusion_module.norm.{kind}"]
-        for i in range(4):
-            theirs, layer = f"fusion_module.layers.{i}", f"layers.{i}"
-            parts = weights[f"{theirs}.multihead_attn.in_proj_{kind}"].chunk(3)
-            for name, part in zip(("query", "key", "value"), parts, strict=True):
-                ours[f"{layer}.attention.{name}.{kind}"] = part
-            ours[f"{layer}.attention.output.{kind}"] = weights[f"{theirs}.multihead_attn.out_proj.{kind}"]
-            ours[f"{layer}.widen.{kind}"] = weights[f"{theirs}.linear1.{kind}"]
-            ours[f"{layer}.narrow.{kind}"] = weights[f"{theirs}.linear2.{kind}"]
-            ours[f"{layer}.attention_norm.{kind}"] = weights[f"{theirs}.norm2.{kind}"]
-            ours[f"{layer}.feed_forward_norm.{kind}"] = weights[f"{theirs}.norm3.{kind}"]
-    fusion = RadIRFusionModel(config, token_size=64).eval()
-    fusion.load_state_dict({name: value.float() for name, value in ours.items()})
-    return fusion
-
-
-def test_fused_features_equal_those_of_the_released_code(shared_data):
-    vectors = shared_data.parent / "reference" / "released-checkpoint" / "vectors"
-    if not vectors.is_dir():
-        pytest.skip(f"the released code's numbers are not at {vectors}")
-    fusion = _released_fusion(load_file(vectors / "radir_weights.safetensors"))
-    for name, anatomies in (("radir_cxr_cond", 2), ("radir_ct_cond", 1)):
-        expected = load_file(vectors / f"{name}.safetensors")
-        torch.testing.assert_close(sine_positions((3, 3), 64)[None], expected["pos_embedding"])
-        images = expected["fused_latent"].shape[1]
-        queries = expected["query"][0, ::images]  # (Q, d); there each query is repeated for its images
-        with torch.no_grad():
-            fused = fusion(expected["memory"].transpose(0, 1), (3, 3), queries)  # (Q * images, Q, d)
-        own = fused.unflatten(0, (anatomies, images))[range(anatomies), :, range(anatomies)]
-        torch.testing.assert_close(own, expected["fused_latent"], atol=1e-6, rtol=0)

@@ -1,5 +1,7 @@
 """Images of every kind become the same pixel values."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoImageProcessor
 
 from modeling_radir import RadIRCXRImageProcessor
+from tests.made_up_dicom import write_dicom
 from tests.modeling_radir import tiny
 
 SIZE = {"height": 32, "width": 32}
@@ -92,12 +95,41 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     for name, message in {
         "torn.png": "torn.png cannot be read",
         "cut.png": "cut.png cannot be read",
-        "scan.dcm": "scan.dcm is a DICOM file",
-        "no_suffix": "DICOM",
+        "scan.dcm": "scan.dcm: not a readable DICOM file",
+        "no_suffix": "no_suffix: ",
+        "scan.nii.gz": "scan.nii.gz is a volume.*RadIRCTImageProcessor",
+        ".": "folder, and one radiograph is needed",
         "absent.png": "no file .*absent.png",
     }.items():
         with pytest.raises(ValueError, match=message):
             _pixels(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["image.dcm", "image"])
+def test_dicom_is_windowed_inverted_and_keeps_its_depth(tmp_path, name):
+    stored = np.arange(1024, dtype=np.uint16).reshape(32, 32) * 4
+    fields = {"WindowCenter": 2048, "WindowWidth": 4096}
+    write_dicom(tmp_path / name, stored, "MONOCHROME1", 12, **fields)
+    expected = 1 - 2 * torch.from_numpy(stored.astype(np.float32)) / 4095  # 0 is white
+    pixels = _pixels(tmp_path / name)[0, 0]
+    torch.testing.assert_close(pixels, expected, atol=1e-6, rtol=0)
+    assert pixels.unique().numel() == 1024
+    write_dicom(tmp_path / name, stored // 2 + 500, "MONOCHROME2", 12, **fields)
+    low, high = 500 * 2 / 4095 - 1, (4092 // 2 + 500) * 2 / 4095 - 1  # its window counts, not its content
+    torch.testing.assert_close(_pixels(tmp_path / name).aminmax(), (torch.tensor(low), torch.tensor(high)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"NumberOfFrames": 3}, "3 frames"),
+        ({"PhotometricInterpretation": "RGB"}, "RGB: expected MONOCHROME1"),
+    ],
+)
+def test_dicom_that_is_no_single_grey_image_is_named_and_refused(tmp_path, fields, words):
+    write_dicom(tmp_path / "many.dcm", np.zeros((4, 4), np.uint16), "MONOCHROME2", 12, **fields)
+    with pytest.raises(ValueError, match=f"many.dcm: .*{words}"):
+        _pixels(tmp_path / "many.dcm")
 
 
 @pytest.mark.parametrize(
@@ -117,22 +149,58 @@ def test_what_is_no_image_is_refused_with_a_sentence(image, message):
         _pixels(image)
 
 
+def test_an_unknown_preset_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match="unknown preset 'release-cxr'; the nearest known: 'released-cxr'"):
+        RadIRCXRImageProcessor.preset("release-cxr")
+
+
 @pytest.mark.parametrize("settings", [{"num_channels": 2}, {"size": {"shortest_edge": 5}}])
 def test_settings_that_cannot_work_are_refused(settings):
     with pytest.raises(ValueError, match="is needed"):
         RadIRCXRImageProcessor(**settings)
 
 
-def test_pixels_are_those_of_the_released_code_up_to_its_rounding(shared_data):
-    path = shared_data.parent / "reference" / "released-checkpoint" / "vectors" / "preprocessing.safetensors"
-    if not path.is_file():
-        pytest.skip(f"the released code's numbers are not at {path}")
-    numbers = load_file(path)
-    pixels = _pixels(numbers["cxr_small_uint8"].numpy(), size={"height": 480, "width": 480})[0, 0, ::8, ::8]
+@pytest.fixture(scope="module")
+def shared_vectors(shared_data):
+    folder = shared_data.parent / "reference" / "released-checkpoint" / "vectors"
+    if not folder.is_dir():
+        pytest.skip(f"the released code's numbers are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def released(shared_vectors):
+    return load_file(shared_vectors / "preprocessing.safetensors")
+
+
+def test_the_released_preset_gives_the_released_codes_pixels(released, shared_vectors, tmp_path):
+    processor = RadIRCXRImageProcessor.preset("released-cxr")
+    processor.save_pretrained(tmp_path)
+    for again in (processor, AutoImageProcessor.from_pretrained(tmp_path)):
+        pixels = again(released["cxr_small_uint8"].numpy(), return_tensors="pt")["pixel_values"]
+        assert pixels.shape == (1, 1, 480, 480)
+        torch.testing.assert_close(
+            pixels[0, 0, ::8, ::8], released["cxr_small_resized_every8"], atol=1e-6, rtol=0
+        )
+    summary = {"mean": pixels.mean(), "std": pixels.std(), "min": pixels.min(), "max": pixels.max()}
+    expected = json.loads((shared_vectors / "preprocessing.json").read_text())["cxr_small_resized"]
+    for name, value in summary.items():
+        assert value.item() == pytest.approx(expected[name], abs=1e-5), name
+
+
+def test_the_released_preset_shrinks_as_pil_does():
+    ramp = _ramp(1200, 900)
+    pixels = RadIRCXRImageProcessor.preset("released-cxr")(ramp, return_tensors="pt")["pixel_values"]
+    resized = np.asarray(Image.fromarray(ramp).resize((480, 480), Image.Resampling.BILINEAR))
+    torch.testing.assert_close(pixels[0, 0], torch.from_numpy(resized / 127.5 - 1).float(), atol=1e-6, rtol=0)
+
+
+def test_the_default_resize_differs_from_the_released_one_by_rounding_alone(released):
+    pixels = _pixels(released["cxr_small_uint8"].numpy(), size={"height": 480, "width": 480})[0, 0, ::8, ::8]
     # That code resizes in 8 bits, so half a grey level is lost: 0.5 / 127.5, and as much again in two passes.
-    torch.testing.assert_close(pixels, numbers["cxr_small_resized_every8"].float(), atol=1.01 / 127.5, rtol=0)
-    grey = RadIRCXRImageProcessor(size={"height": 9, "width": 7})(
-        numbers["rgb_uint8"].numpy(), return_tensors="pt"
-    )
-    expected = numbers["rgb_to_L"].float() / 127.5 - 1
-    torch.testing.assert_close(grey["pixel_values"][0, 0], expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(pixels, released["cxr_small_resized_every8"], atol=1.01 / 127.5, rtol=0)
+
+
+def test_colour_becomes_grey_as_in_the_released_code(released):
+    grey = _pixels(released["rgb_uint8"].numpy(), size={"height": 9, "width": 7})
+    torch.testing.assert_close(grey[0, 0], released["rgb_to_L"].float() / 127.5 - 1, atol=1e-6, rtol=0)

@@ -13,7 +13,8 @@ WORDS = tuple(
 )
 ANATOMIES = ("heart", "left pleura", "right lung")
 IMAGE_SIZE = 32
-TOWERS = ("vit", "resnet", "timm_vit")
+VOLUME_DEPTH = 8  # slices, two frames of patches
+TOWERS = ("vit", "resnet", "timm_vit", "ctvit")
 
 _VISION: dict[str, dict[str, Any]] = {
     "vit": {
@@ -45,6 +46,18 @@ _VISION: dict[str, dict[str, Any]] = {
             "reg_tokens": 2,
         },
         "do_pooling": False,
+    },
+    "ctvit": {
+        "model_type": "radir_ctvit",
+        "hidden_size": 32,
+        "image_size": IMAGE_SIZE,
+        "patch_size": 8,
+        "temporal_patch_size": 4,
+        "num_spatial_layers": 2,
+        "num_temporal_layers": 2,
+        "num_class_layers": 1,
+        "num_attention_heads": 2,
+        "head_dim": 8,
     },
 }
 _FUSION = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -89,3 +102,9 @@ def pixel_values(count: int = 3, seed: int = 0) -> torch.Tensor:
     """(count, 1, IMAGE_SIZE, IMAGE_SIZE) float32 in [-1, 1]."""
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(count, 1, IMAGE_SIZE, IMAGE_SIZE, generator=generator) * 2 - 1
+
+
+def volumes(count: int = 2, seed: int = 0) -> torch.Tensor:
+    """(count, 1, VOLUME_DEPTH, IMAGE_SIZE, IMAGE_SIZE) float32 in [-1, 1], for the "ctvit" tower."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 1, VOLUME_DEPTH, IMAGE_SIZE, IMAGE_SIZE, generator=generator) * 2 - 1

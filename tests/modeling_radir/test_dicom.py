@@ -1,5 +1,6 @@
 """DICOM pixels come out as a viewer shows them: values worked out by hand."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,16 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
-from dataset_scripts.mimic.dicom import read_dicom
+from modeling_radir.dicom import read_radiograph, read_radiograph_8_bit
 from tests.made_up_dicom import write_dicom
 
 
 def shown(folder: Path, stored: np.ndarray, photometric: str, bits: int, **fields: Any) -> list[int]:
     write_dicom(folder / "image.dcm", stored, photometric, bits, **fields)
-    pixels = read_dicom(folder / "image.dcm")
-    assert pixels.dtype == np.uint8
-    assert pixels.shape == stored.shape
+    pixels, deep = read_radiograph_8_bit(folder / "image.dcm"), read_radiograph(folder / "image.dcm")
+    assert (pixels.dtype, deep.dtype) == (np.uint8, np.float32)
+    assert pixels.shape == deep.shape == stored.shape
+    np.testing.assert_allclose(deep, pixels / 255, atol=0.51 / 255)
     return pixels.ravel().tolist()
 
 
@@ -106,15 +108,31 @@ def test_compressed_pixels_are_decoded_where_a_decoder_is_there(tmp_path: Path) 
     dataset = dcmread(tmp_path / "image.dcm")
     dataset.compress(RLELossless)
     dataset.save_as(tmp_path / "rle.dcm")
-    assert read_dicom(tmp_path / "rle.dcm").tolist() == [[0, 128, 255]]
+    assert read_radiograph_8_bit(tmp_path / "rle.dcm").tolist() == [[0, 128, 255]]
 
 
 def test_a_file_that_is_no_dicom_or_broke_off_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "image.dcm"
     path.write_bytes(b"no image at all")
     with pytest.raises(ValueError, match="not a readable DICOM"):
-        read_dicom(path)
+        read_radiograph_8_bit(path)
     write_dicom(path, np.zeros((50, 50), np.uint16), "MONOCHROME2", 12)
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(ValueError, match="cannot be decoded"):
-        read_dicom(path)
+        read_radiograph_8_bit(path)
+
+
+def test_pixels_keep_their_full_depth(tmp_path: Path) -> None:
+    stored = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    for photometric, expected in (("MONOCHROME2", stored / 4095), ("MONOCHROME1", 1 - stored / 4095)):
+        write_dicom(tmp_path / "image.dcm", stored, photometric, 12, WindowCenter=2048, WindowWidth=4096)
+        deep = read_radiograph(tmp_path / "image.dcm")
+        np.testing.assert_allclose(deep, expected, atol=1e-6)
+        assert len(np.unique(deep)) == 4096  # 8 bits would leave 256
+
+
+def test_without_pydicom_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_dicom(tmp_path / "image.dcm", row(1, 2), "MONOCHROME2", 12)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(ImportError, match="reading DICOM files needs pydicom: pip install pydicom"):
+        read_radiograph(tmp_path / "image.dcm")

@@ -1,0 +1,74 @@
+"""NIfTI: one CT volume as arrays. Its (X, Y, Z) array, X fastest, is seen as (D, H, W) = (z, y, x)."""
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .optional import library
+from .voxels import axis_codes, hounsfield
+
+_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
+_DAMAGE = (OSError, EOFError, zlib.error, ValueError)  # what a damaged file raises, by where it is hit
+_TO_DICOM = np.array([-1.0, -1.0, 1.0])  # NIfTI's x runs to the right and y to the front
+
+
+def read_nifti(
+    path: Path, scale: tuple[float, float] | None = None
+) -> tuple[np.ndarray, tuple[float, float, float], str]:
+    """Read a `.nii` or `.nii.gz` file.
+
+    Args:
+        path: the file.
+        scale: slope and intercept for the values as they are stored on the disk, instead of the header's.
+
+    Returns:
+        hu: (D, H, W), int16 where all HU are whole and fit, else float32, in the file's own axis order.
+        spacing_mm: (D, H, W), the lengths of the affine's columns; without an orientation the header's zooms.
+        codes: where D, H and W grow; "" where the header gives no orientation.
+
+    Raises:
+        ValueError: the file is damaged, or holds no single volume of real numbers.
+        ImportError: nibabel is not installed.
+    """
+    image = _load(path)
+    spacing_mm, codes = _geometry(image)
+    proxy = image.dataobj
+    try:
+        stored = np.asarray(proxy.get_unscaled())
+    except _DAMAGE as error:
+        raise ValueError(f"the file is damaged or truncated: {error}") from error
+    slope, intercept = scale or (float(proxy.slope), float(proxy.inter))
+    return hounsfield(stored.reshape(image.shape[:3], order="F").T, slope, intercept), spacing_mm, codes
+
+
+def _load(path: Path) -> Any:
+    nibabel = library("nibabel", "reading NIfTI files")
+    unreadable = (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError)
+    try:
+        image = nibabel.load(path)
+    except (*_DAMAGE, *unreadable) as error:
+        raise ValueError("the file is no readable NIfTI volume: damaged, or no NIfTI") from error
+    if not isinstance(image, nibabel.Nifti1Image):  # Nifti2Image is one, too
+        raise ValueError("the file is no readable NIfTI volume: it is of another format")
+    shape, dtype = image.shape, image.get_data_dtype()
+    if len(shape) < 3 or any(size != 1 for size in shape[3:]) or 0 in shape:
+        raise ValueError(
+            f"the file does not hold one 3D volume: its shape is {shape}; give one volume a file"
+        )
+    if dtype.kind not in "iuf":
+        raise ValueError(f"the file does not hold real numbers: its type is {dtype}; CT is needed")
+    return image
+
+
+def _geometry(image: Any) -> tuple[tuple[float, float, float], str]:
+    """Spacing and codes, both in the order of (D, H, W)."""
+    header = image.header
+    unit = _MM.get(header.get_xyzt_units()[0], 1.0)
+    x, y, z = (float(zoom) for zoom in header.get_zooms()[:3])
+    if header["qform_code"] <= 0 and header["sform_code"] <= 0:
+        return (z * unit, y * unit, x * unit), ""
+    columns = image.affine[:3, :3].T[::-1]  # row i: the step along D, H, W in NIfTI's world
+    z, y, x = (float(length) for length in np.linalg.norm(columns, axis=1))
+    return (z * unit, y * unit, x * unit), axis_codes(columns * _TO_DICOM)
