@@ -8,6 +8,7 @@ import typer
 from radir_cli import build
 from radir_cli.demo import demo
 from radir_cli.evaluate import evaluate
+from radir_cli.models import convert_checkpoint, export
 from radir_cli.search import index, search
 from radir_cli.share import push
 from radir_cli.texts import discover, score
@@ -19,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(build.app, name="build", help="Build a dataset folder: mining, entities, relevance, Parquet.")
-for command in (evaluate, index, search, demo, score, discover, push):
+for command in (evaluate, index, search, convert_checkpoint, export, push, demo, score, discover):
     app.command()(command)
 
 
@@ -28,7 +29,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s")
     try:
         app()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:  # a library of an extra may be missing
         sys.stderr.write(f"radir: {error}\n")
         sys.exit(2)
 

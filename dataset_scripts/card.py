@@ -1,6 +1,7 @@
 """The README.md of a built dataset: YAML that `load_dataset` reads, and what the numbers are."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,7 @@ def header(folder: Path, facts: BuildFacts) -> str:
     """
     fields = {
         "pretty_name": facts.name,
-        "license": facts.licence if facts.licence in _HUB_LICENCES else "other",
-        **({} if facts.licence in _HUB_LICENCES else {"license_name": facts.licence}),
+        **licence_fields(facts.licence),
         "task_categories": ["image-feature-extraction"],
         "tags": ["radiology", "image-retrieval", "radir"],
         "credentialed": facts.sharing == Sharing.CREDENTIALED,
@@ -54,6 +54,18 @@ def header(folder: Path, facts: BuildFacts) -> str:
         "configs": [_config(folder, config) for config in _CONFIGS if (folder / config).is_dir()],
     }
     return yaml.safe_dump(fields, sort_keys=False)
+
+
+def licence_fields(licence: str) -> dict[str, str]:
+    """The Hub's fields for a licence: one that it knows, or `other` with an identifier made of its name.
+
+    Example:
+        >>> licence_fields("Data License 1.5.0")
+        {'license': 'other', 'license_name': 'data-license-1.5.0'}
+    """
+    if licence in _HUB_LICENCES:
+        return {"license": licence}
+    return {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", licence.lower()).strip("-")}
 
 
 def _config(folder: Path, config: str) -> dict[str, Any]:

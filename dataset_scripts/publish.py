@@ -1,24 +1,19 @@
 """Publishing a built dataset on the Hub: as it is where its licence allows, else without text and images.
 
 What is not open goes to private repositories alone, and only if the user says that the agreement allows it.
-Whether a repository is private is asked of the Hub, again when all is uploaded and nothing is committed yet:
-files become visible with the one commit that a push makes, so an interrupted push shows nothing.
 """
 
 import dataclasses
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetInfo, HfApi
-from huggingface_hub.errors import HTTPError
-from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from dataset_scripts.atomic import atomic_path
 from dataset_scripts.card import header
@@ -38,6 +33,7 @@ from dataset_scripts.folder import (
     studies_shards,
     table_path,
 )
+from dataset_scripts.hub import Operation, RepoInfo, files_of, progress_bars, push_in_one_commit
 from dataset_scripts.records import SPLITS, Sharing
 from dataset_scripts.sentences import split_sentences
 
@@ -90,7 +86,7 @@ def push_dataset(
     """
     facts = BuildFacts.read(folder)
     api = api or HfApi()
-    with _progress_bars(progress):
+    with progress_bars(progress):
         if identifiers_only:
             with tempfile.TemporaryDirectory() as scratch:
                 form = publishable(folder, Path(scratch) / "publishable")
@@ -280,52 +276,21 @@ def _check_images(folder: Path) -> None:
 
 
 def _push(api: HfApi, folder: Path, repo: str, private: bool, identifiers_only: bool) -> str:
-    try:
-        # None, not False: an organisation whose repositories are private by default keeps its rule.
-        url = api.create_repo(repo, repo_type="dataset", private=private or None, exist_ok=True)
-        _commit(api, folder, url.repo_id, private, identifiers_only)
-        # Someone may have opened the repository at that very moment: then at least say so.
-        _info(api, url.repo_id, private)
-    except (HTTPError, OSError, RuntimeError) as error:
-        raise ValueError(
-            f"the push to {repo} did not succeed: {error}. A push commits everything at its end or nothing; "
-            "check the name and the login (`hf auth login`, with a token that may write) and run it again"
-        ) from error
-    return str(url)
+    def plan(info: RepoInfo) -> list[Operation]:
+        remote = files_of(info)
+        if identifiers_only and any(name.startswith((f"{ENTITIES}/", f"{VOLUMES}/")) for name in remote):
+            raise ValueError(
+                f"{repo} holds the full dataset, and its history keeps it even where files are replaced: "
+                "push identifiers to another --repo"
+            )
+        files = _files(folder)
+        stale = [name for name in remote if name.split("/")[0] in _PLACES and name not in files]
+        additions = (CommitOperationAdd(name, path) for name, path in files.items())
+        return [*map(CommitOperationDelete, stale), *additions]
 
-
-def _commit(api: HfApi, folder: Path, repo: str, private: bool, identifiers_only: bool) -> None:
-    info = _info(api, repo, private)
-    remote = [item.rfilename for item in info.siblings or []]
-    if identifiers_only and any(name.startswith((f"{ENTITIES}/", f"{VOLUMES}/")) for name in remote):
-        raise ValueError(
-            f"{repo} holds the full dataset, and its history keeps it even where files are replaced: push "
-            "identifiers to another --repo"
-        )
-    additions = [CommitOperationAdd(name, path) for name, path in _files(folder).items()]
-    added = {item.path_in_repo for item in additions}
-    stale = [name for name in remote if name.split("/")[0] in _PLACES and name not in added]
-    api.preupload_lfs_files(repo, additions, repo_type="dataset", free_memory=False)
-    _info(api, repo, private)
-    api.create_commit(
-        repo,
-        [*map(CommitOperationDelete, stale), *additions],
-        commit_message=f"Push {BuildFacts.read(folder).name}"
-        + (": identifiers and relevance" if identifiers_only else ""),
-        repo_type="dataset",
-        parent_commit=info.sha,
-    )
-
-
-def _info(api: HfApi, repo: str, private: bool) -> DatasetInfo:
-    """What the Hub says about a repository; refused where it must be private and is not."""
-    info = api.dataset_info(repo)
-    if private and info.private is not True:
-        raise ValueError(
-            f"{repo} is public on the Hub, but must be private: make it private in its settings, or give "
-            "another --repo"
-        )
-    return info
+    what = ": identifiers and relevance" if identifiers_only else ""
+    message = f"Push {BuildFacts.read(folder).name}{what}"
+    return push_in_one_commit(api, repo, "dataset", private, plan, message)
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -333,16 +298,3 @@ def _files(folder: Path) -> dict[str, Path]:
     paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
     visible = (path for path in paths if not any(part.startswith(".") for part in path.parts))
     return {path.as_posix(): folder / path for path in visible}
-
-
-@contextmanager
-def _progress_bars(shown: bool) -> Iterator[None]:
-    """The Hub library's bars are a global switch: it is put back."""
-    change = not shown and not are_progress_bars_disabled()
-    if change:
-        disable_progress_bars()
-    try:
-        yield
-    finally:
-        if change:
-            enable_progress_bars()

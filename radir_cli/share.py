@@ -9,26 +9,47 @@ from radir_cli.options import AsJson, print_json
 
 
 def push(
-    dataset: Annotated[Path, typer.Option(help="A built dataset's folder.")],
     repo: Annotated[str, typer.Option(help="The repository on the Hub: user/name.")],
+    dataset: Annotated[Path | None, typer.Option(help="A built dataset's folder.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="With --model: what `radir evaluate` wrote, for the card.")
+    ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
     i_may_share: Annotated[
-        bool, typer.Option("--i-may-share", help="You may hand on restricted content to who can read there.")
+        bool,
+        typer.Option(
+            "--i-may-share",
+            help="You may hand on restricted content, or what was learnt from it, to who can read there.",
+        ),
     ] = False,
     identifiers_only: Annotated[
-        bool, typer.Option("--identifiers-only", help="Identifiers and relevances, no text, no images.")
+        bool,
+        typer.Option(
+            "--identifiers-only", help="With --dataset: identifiers and relevances, no text, no images."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Upload a built dataset to the Hub; what may not be shared is refused."""
+    """Upload a built dataset or a model to the Hub; what may not be shared is refused."""
     from dataset_scripts.publish import push_dataset
+    from eval.push_model import push_model
 
-    url = push_dataset(
-        dataset,
-        repo,
-        private=private,
-        i_may_share=i_may_share,
-        identifiers_only=identifiers_only,
-        progress=not as_json,
-    )
+    if (dataset is None) == (model is None):
+        raise ValueError("give either --dataset DIR or --model DIR")
+    progress = not as_json
+    if dataset is not None:
+        if results is not None:
+            raise ValueError("--results belong to --model: a dataset's card holds no results")
+        url = push_dataset(
+            dataset, repo, private=private, i_may_share=i_may_share,
+            identifiers_only=identifiers_only, progress=progress,
+        )  # fmt: skip
+    else:
+        assert model is not None
+        if identifiers_only:
+            raise ValueError("--identifiers-only belongs to --dataset: a model holds no identifiers")
+        url = push_model(
+            model, repo, private=private, i_may_share=i_may_share, results=results, progress=progress
+        )
     print_json({"url": url}) if as_json else typer.echo(url)

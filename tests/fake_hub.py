@@ -1,4 +1,4 @@
-"""A small Hugging Face Hub in memory, for tests: dataset repositories that are made, pushed to and read.
+"""A small Hugging Face Hub in memory, for tests: datasets and models are made, pushed to and read.
 
     with FakeHub() as hub:
         HfApi(endpoint=hub.url, token=hub.token)
@@ -64,7 +64,8 @@ class FakeHub:
     """A Hub with one user, `user`, whose token is `hf_fake`.
 
     Attributes:
-        repositories: name -> repository.
+        repositories: name -> repository of a dataset.
+        models: name -> repository of a model.
         blobs: SHA-256 -> bytes of an uploaded file, committed or not.
         requests: "METHOD path" of each request, in order.
         before: called with "METHOD path" before each answer; what it raises is answered with status 507.
@@ -74,6 +75,7 @@ class FakeHub:
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
+        self.models: dict[str, Repository] = {}
         self.blobs: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.before: Callable[[str], None] = lambda request: None
@@ -102,7 +104,7 @@ class FakeHub:
 
     def _guarded(self, route: "Route", request: Request, parts: dict[str, str]) -> Answer:
         """A private repository does not exist for strangers, and nobody writes without a token."""
-        repository = self.repositories.get(parts.get("repo", ""))
+        repository = self._of_kind(parts).get(parts.get("repo", ""))
         hidden = repository is not None and repository.private and not request.authorised
         if "repo" in parts and (repository is None or hidden):
             return Answer(404, {"error": "no such repository"}, {"X-Error-Code": "RepoNotFound"})
@@ -110,17 +112,23 @@ class FakeHub:
             return Answer(401, {"error": "a token is needed"})
         return route(self, request, parts)
 
+    def _of_kind(self, parts: dict[str, str]) -> dict[str, Repository]:
+        """The datasets or the models; addresses of models do not name their kind."""
+        return self.repositories if parts.get("kind") == "datasets" else self.models
+
     def _create(self, request: Request, parts: dict[str, str]) -> Answer:
         wanted = request.json
         name = f"{wanted.get('organization') or 'user'}/{wanted['name']}"
-        url = f"{self.url}/datasets/{name}"
-        if name in self.repositories:
-            return Answer(409, {"error": "You already created this dataset repo", "url": url})
-        self.repositories[name] = Repository(private=wanted.get("visibility") == "private")
+        kind = "datasets" if wanted.get("type") == "dataset" else "models"
+        url = f"{self.url}/datasets/{name}" if kind == "datasets" else f"{self.url}/{name}"
+        repositories = self._of_kind({"kind": kind})
+        if name in repositories:
+            return Answer(409, {"error": "You already created this repo", "url": url})
+        repositories[name] = Repository(private=wanted.get("visibility") == "private")
         return Answer(200, {"url": url, "name": name})
 
     def _info(self, request: Request, parts: dict[str, str]) -> Answer:
-        repository = self.repositories[parts["repo"]]
+        repository = self._of_kind(parts)[parts["repo"]]
         siblings = [{"rfilename": name} for name in sorted(repository.files)]
         return Answer(
             200,
@@ -136,7 +144,7 @@ class FakeHub:
         )
 
     def _tree(self, request: Request, parts: dict[str, str]) -> Answer:
-        files = self.repositories[parts["repo"]].files
+        files = self._of_kind(parts)[parts["repo"]].files
         prefix = f"{parts['folder']}/" if parts.get("folder") else ""
         inside = {name: data for name, data in files.items() if name.startswith(prefix)}
         if prefix and not inside:
@@ -156,7 +164,7 @@ class FakeHub:
         return Answer(200, entries)
 
     def _paths_info(self, request: Request, parts: dict[str, str]) -> Answer:
-        files = self.repositories[parts["repo"]].files
+        files = self._of_kind(parts)[parts["repo"]].files
         form = parse_qs(request.body.decode()) if not request.body.startswith(b"{") else request.json
         entries = []
         for path in form.get("paths", []):
@@ -191,7 +199,7 @@ class FakeHub:
         return Answer(200)
 
     def _commit(self, request: Request, parts: dict[str, str]) -> Answer:
-        repository = self.repositories[parts["repo"]]
+        repository = self._of_kind(parts)[parts["repo"]]
         files = dict(repository.files)
         for line in request.body.splitlines():
             key, value = json.loads(line)["key"], json.loads(line)["value"]
@@ -204,11 +212,11 @@ class FakeHub:
             elif key == "deletedFile":
                 del files[value["path"]]
         repository.commits.append(files)
-        url = f"{self.url}/datasets/{parts['repo']}/commit/{_sha(repository)}"
+        url = f"{self.url}/{parts['kind']}/{parts['repo']}/commit/{_sha(repository)}"
         return Answer(200, {"commitUrl": url, "commitOid": _sha(repository)})
 
     def _resolve(self, request: Request, parts: dict[str, str]) -> Answer:
-        repository = self.repositories[parts["repo"]]
+        repository = self._of_kind(parts)[parts["repo"]]
         if parts["path"] not in repository.files:
             headers = {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": _sha(repository)}
             return Answer(404, {"error": "no such file"}, headers)
@@ -219,7 +227,8 @@ class FakeHub:
 
 Route = Callable[[FakeHub, Request, dict[str, str]], Answer]
 
-_API = rf"/api/datasets/{_NAME}"
+_API = rf"/api/(?P<kind>datasets|models)/{_NAME}"
+_REPOSITORY = rf"/(?:(?P<kind>datasets)/)?{_NAME}"
 _ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", r"/api/repos/create", FakeHub._create),
     ("POST", r"/api/validate-yaml", lambda hub, request, parts: Answer(200, {"errors": [], "warnings": []})),
@@ -229,9 +238,9 @@ _ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", rf"{_API}/paths-info/{_REVISION}", FakeHub._paths_info),
     ("POST", rf"{_API}/preupload/{_REVISION}", FakeHub._preupload),
     ("POST", rf"{_API}/commit/{_REVISION}", FakeHub._commit),
-    ("POST", rf"/datasets/{_NAME}\.git/info/lfs/objects/batch", FakeHub._lfs_batch),
+    ("POST", rf"{_REPOSITORY}\.git/info/lfs/objects/batch", FakeHub._lfs_batch),
     ("PUT", r"/blobs/(?P<oid>[0-9a-f]+)", FakeHub._blob),
-    ("GET", rf"/datasets/{_NAME}/resolve/{_REVISION}/(?P<path>.+)", FakeHub._resolve),
+    ("GET", rf"{_REPOSITORY}/resolve/{_REVISION}/(?P<path>.+)", FakeHub._resolve),
 )
 
 
