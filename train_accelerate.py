@@ -2,6 +2,7 @@
 
     accelerate launch train_accelerate.py configs/demo.yaml --dataset DIR --output_dir DIR
     accelerate launch train_accelerate.py configs/open-i.yaml --dataset DIR --method clip    # the baseline
+    accelerate launch train_accelerate.py configs/phantom-ct.yaml --dataset DIR --output_dir DIR  # volumes
 
 The YAML file sets any field of `TrainConfig`; `--name value` overrides it. The same command again
 resumes from the last checkpoint and, by the end, has the weights of an uninterrupted run.
@@ -14,7 +15,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,90 +23,25 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import AutoTokenizer
 
+from configs.models import build_losses, build_model
 from configs.settings import TrainConfig, load_config
 from dataset_scripts.folder import BuiltDataset
+from dataset_scripts.prepared import PreparedVolumes
+from dataset_scripts.provenance import training_data
 from dataset_scripts.relevance_tables import WHOLE_REPORT
-from dataset_scripts.training import BatchOrder, Targets, TrainingImages
-from modeling_radir import (
-    ConditionalLoss,
-    MaskedInfoNCELoss,
-    RadIRConfig,
-    RadIRCXRImageProcessor,
-    RadIRModel,
-    RadIRProcessor,
-    RankedTripletLoss,
-    UnconditionalLoss,
-    gather_with_gradient,
-)
-from modeling_radir.tokenization_radir import learn_tokenizer
+from dataset_scripts.training import BatchOrder, Targets, TrainingImages, augmentation
+from modeling_radir import gather_with_gradient
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint"  # the last one, below output_dir
-
-
-def build_model(config: TrainConfig, texts: Sequence[str], names: Sequence[str]) -> tuple[RadIRModel, Any]:
-    """The model and its processor, from a trained folder, pretrained towers or random weights."""
-    if config.model:
-        return RadIRModel.from_pretrained(config.model), RadIRProcessor.from_pretrained(config.model)
-    tokenizer = (
-        AutoTokenizer.from_pretrained(config.tokenizer, model_max_length=config.max_tokens)
-        if config.tokenizer
-        else learn_tokenizer([*texts, *names], config.vocab_size, config.max_tokens)
-    )
-    fusion = None if config.method == "clip" else config.fusion
-    if "pretrained" in config.vision or "pretrained" in config.text:
-        if not ("pretrained" in config.vision and "pretrained" in config.text):
-            raise ValueError(
-                "vision and text must both be {pretrained: ...} or both be configs with model_type"
-            )
-        model = RadIRModel.from_encoders(
-            config.vision["pretrained"],
-            config.text["pretrained"],
-            fusion_config=fusion,
-            projection_dim=config.projection_dim,
-            text_pooling=config.text_pooling,
-        )
-    else:
-        text = {**config.text, "vocab_size": len(tokenizer), "max_position_embeddings": config.max_tokens}
-        model = RadIRModel(
-            RadIRConfig(
-                vision_config=config.vision,
-                text_config=text,
-                fusion_config=fusion,
-                projection_dim=config.projection_dim,
-                text_pooling=config.text_pooling,
-            )
-        )
-    model.set_anatomies(names, tokenizer)
-    images = RadIRCXRImageProcessor(
-        size={"height": config.image_size, "width": config.image_size},
-        num_channels=model.vision_model.num_channels,
-    )
-    return model, RadIRProcessor(image_processor=images, tokenizer=tokenizer)
-
-
-def losses(config: TrainConfig) -> tuple[UnconditionalLoss, ConditionalLoss]:
-    """The objectives of both stages; a plain CLIP has no image-image term."""
-    triplet: dict[str, Any] = {
-        "margin": config.margin,
-        "temperature": config.temperature,
-        "positive_threshold": config.positive_threshold,
-        "gap": config.gap,
-    }
-    image_to_image = 0.0 if config.method == "clip" else config.lambda_i2i
-    unconditional = UnconditionalLoss(
-        weights=(config.lambda_i2t, config.lambda_t2i, image_to_image),
-        contrastive=MaskedInfoNCELoss(config.tau),
-        triplet=RankedTripletLoss(**triplet),
-    )
-    return unconditional, ConditionalLoss(RankedTripletLoss(**triplet, weighted=True))
+PREPARED = "prepared"  # volumes made ready once, below output_dir unless cache_dir is set
 
 
 class Trainer:
@@ -114,22 +50,27 @@ class Trainer:
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         self.out = Path(config.output_dir)
-        tracker = None if config.tracker == "none" else config.tracker
-        self.accelerator = Accelerator(log_with=tracker, project_dir=str(self.out))
         set_seed(config.seed)
-        data = BuiltDataset.open(config.dataset)
-        images = data.studies("train")
-        self.targets = Targets.of(data, images)
+        self.data = BuiltDataset.open(config.dataset)
+        self.made_from = training_data(self.data, config.model)
+        images = self.data.studies("train")
+        self.targets = Targets.of(self.data, images)
         self.settings = {
             **{k: v for k, v in asdict(config).items() if k not in _HOUSEKEEPING},
-            "dataset": data.digest,
+            "dataset": self.data.digest,
         }
-        names = [anatomy["name"] for anatomy in data.anatomies()]
-        self.model, self.processor = build_model(config, self.targets.texts, names)
-        # Convolutions run a quarter faster so; transformers' decorated `to` hides its arguments from mypy.
-        self.model.vision_model.to(memory_format=torch.channels_last)  # type: ignore[call-arg]
-        self.images = TrainingImages(images, self._pixels, config.augment, config.cache_images)
-        self.stage1_loss, self.stage2_loss = losses(config)
+        names = [anatomy["name"] for anatomy in self.data.anatomies()]
+        volumes = self.data.holds_volumes
+        self.model, self.processor = build_model(config, self.targets.texts, names, volumes)
+        self._fit_memory()
+        self.accelerator = _accelerator(config, self.model)
+        augment = augmentation(volumes) if config.augment else None
+        self.images = TrainingImages(images, self._pixels, augment, config.cache_images)
+        self._read: Callable[[dict[str, Any]], Any] = self.data.image
+        if volumes and config.cache_volumes:
+            folder = Path(config.cache_dir) if config.cache_dir else self.out / PREPARED
+            self._read = PreparedVolumes(self.data, self.processor.image_processor, folder)
+        self.stage1_loss, self.stage2_loss = build_losses(config)
         self.history: list[dict[str, float]] = []
 
     def run(self) -> Path:
@@ -149,8 +90,15 @@ class Trainer:
         self.accelerator.end_training()
         return self.out
 
-    def _pixels(self, image: Any) -> Tensor:
-        return self.processor(images=image, return_tensors="pt")["pixel_values"][0]
+    def _fit_memory(self) -> None:
+        if self.config.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        if not self.model.vision_model.takes_volumes:
+            # 2D convolutions run a quarter faster so; transformers' `to` hides its arguments from mypy.
+            self.model.vision_model.to(memory_format=torch.channels_last)  # type: ignore[call-arg]
+
+    def _pixels(self, row: dict[str, Any]) -> Tensor:
+        return self.processor(images=self._read(row), return_tensors="pt")["pixel_values"][0]
 
     def _run_stage(self, stage: int, steps: int, start: int) -> None:
         config, accelerator = self.config, self.accelerator
@@ -161,34 +109,54 @@ class Trainer:
         model, optimizer = accelerator.prepare(self.model, optimizer)
         if start:
             accelerator.load_state(str(self.out / CHECKPOINT))
-        batch = config.batch_size if stage == 1 else config.stage2_batch_size
-        order = BatchOrder(
-            len(self.images), batch, range(start, steps), (config.seed, stage),
-            accelerator.process_index, accelerator.num_processes,
-        )  # fmt: skip
-        # With a generator of its own the loader leaves the default one, which decides the dropout, alone.
-        loader = DataLoader(
-            self.images, batch_sampler=order, num_workers=config.workers, generator=torch.Generator()
-        )
+        parts = config.gradient_accumulation
+        batches = self._batches(stage, range(start * parts, steps * parts))
         bar = tqdm(
-            loader, desc=f"stage {stage}", initial=start, total=steps, unit="step",
+            range(start, steps), desc=f"stage {stage}", initial=start, total=steps, unit="step",
             disable=not accelerator.is_main_process,
         )  # fmt: skip
         self._set_mode(stage)
-        for step, (rows, pixels) in enumerate(bar, start=start):
+        for step in bar:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * self._schedule(step, steps)
-            loss = self._loss(model, stage, step, rows, pixels.to(accelerator.device))
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad()
+            loss = self._update(model, optimizer, stage, batches, range(step * parts, (step + 1) * parts))
             if step % config.log_every == 0 or step == steps - 1:
                 self._log(stage, step, loss, bar)
             if (step + 1) % config.checkpoint_every == 0 and step + 1 < steps:
                 self._checkpoint(stage, step + 1)
         accelerator.free_memory()
         self.model = accelerator.unwrap_model(model)
+
+    def _batches(self, stage: int, numbers: range) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's shares of the batches of these numbers: rows (b,) int64 and pixel values."""
+        config, accelerator = self.config, self.accelerator
+        batch = config.batch_size if stage == 1 else config.stage2_batch_size
+        order = BatchOrder(
+            len(self.images), batch, numbers, (config.seed, stage),
+            accelerator.process_index, accelerator.num_processes,
+        )  # fmt: skip
+        # With a generator of its own the loader leaves the default one, which decides the dropout, alone.
+        generator = torch.Generator()
+        return iter(
+            DataLoader(self.images, batch_sampler=order, num_workers=config.workers, generator=generator)
+        )
+
+    def _update(
+        self, model: Any, optimizer: Any, stage: int, batches: Iterator[Any], numbers: range
+    ) -> Tensor:
+        """One step on the mean gradient of the batches of these numbers; returns their mean loss."""
+        accelerator, losses = self.accelerator, []
+        for number in numbers:
+            rows, pixels = next(batches)
+            with accelerator.accumulate(model):
+                loss = self._loss(model, stage, number, rows, pixels.to(accelerator.device))
+                accelerator.backward(loss)
+                if accelerator.sync_gradients:  # after the last of them
+                    accelerator.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+                optimizer.step()  # nothing before the last of them, as accelerate wraps it
+                optimizer.zero_grad()
+            losses.append(loss.detach())
+        return torch.stack(losses).mean()
 
     def _freeze(self, stage: int) -> None:
         """Stage 1 learns all but the fusion; stage 2 the fusion and, on request, the image side.
@@ -229,7 +197,7 @@ class Trainer:
             return (step + 1) / warmup
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
-    def _loss(self, model: Any, stage: int, step: int, rows: Tensor, pixels: Tensor) -> Tensor:
+    def _loss(self, model: Any, stage: int, number: int, rows: Tensor, pixels: Tensor) -> Tensor:
         config, batch = self.config, self.accelerator.gather(rows.to(self.accelerator.device)).cpu().numpy()
         tokens: dict[str, Tensor] = {}
         with_text = stage == 1 or config.stage1_weight > 0
@@ -237,7 +205,7 @@ class Trainer:
             tokens |= self._tokens([self.targets.texts[row] for row in rows.tolist()])
         anatomies: list[str] = []
         if stage == 2:
-            anatomies = self.targets.sample_anatomies(config.anatomies_per_step, (config.seed, step))
+            anatomies = self.targets.sample_anatomies(config.anatomies_per_step, (config.seed, number))
             tokens |= {f"anatomy_{name}": ids for name, ids in self._tokens(anatomies).items()}
         features = model(pixel_values=pixels, **tokens)
         loss = pixels.new_zeros(())
@@ -323,7 +291,12 @@ class Trainer:
         fresh = self.out / "model.part"
         self.model.eval().save_pretrained(fresh)
         self.processor.save_pretrained(fresh)
-        report = {"settings": self.settings, "history": self.history, "seconds": round(seconds, 1)}
+        report = {
+            "settings": self.settings,
+            "data": self.made_from,
+            "history": self.history,
+            "seconds": round(seconds, 1),
+        }
         (fresh / "training.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
         for path in sorted(fresh.iterdir(), key=lambda path: path.name == "training.json"):
             os.replace(path, self.out / path.name)
@@ -336,10 +309,34 @@ _HOUSEKEEPING = (
     "output_dir",
     "workers",
     "cache_images",
+    "cache_volumes",
+    "cache_dir",
     "checkpoint_every",
     "log_every",
     "tracker",
 )
+
+
+def _accelerator(config: TrainConfig, model: Any) -> Accelerator:
+    """What runs the training on whatever there is.
+
+    Raises:
+        ValueError: fp16 is asked for, and there is no GPU; accelerate would train in float32 without a word.
+    """
+    # The precision stays what a process has set first: without this, no second training could choose its own.
+    AcceleratorState._reset_state()
+    # A tower that serves single images and volumes has layers that only the one or the other reach.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=model.vision_model.takes_volumes)
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=config.gradient_accumulation,
+        log_with=None if config.tracker == "none" else config.tracker,
+        project_dir=config.output_dir,
+        kwargs_handlers=[unused],
+    )
+    if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise ValueError("mixed_precision fp16 needs a GPU, and there is none here: set it to bf16 or no")
+    return accelerator
 
 
 def train(config: TrainConfig) -> Path:

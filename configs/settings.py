@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from transformers import HfArgumentParser
 
 METHODS = ("radir", "clip")
 STAGES = ("1", "2", "both")
+PRECISIONS = ("no", "bf16", "fp16")
 
 
 @dataclass
@@ -22,7 +23,8 @@ class TrainConfig:
     stage: str = "both"  # 1, 2 (starts from `model`) or both
     model: str = ""  # a trained RadIR folder or id to start from, instead of the towers below
     seed: int = 0  # of weights, order, augmentation and sampled anatomies
-    # towers: a transformers config with model_type, or {"pretrained": id_or_dir}
+    # towers: a transformers config with model_type, or {"pretrained": id_or_dir}; fields beside the id
+    # override the tower's own, and model_type says how to read a repository that has code of its own
     vision: dict = field(default_factory=dict)
     text: dict = field(default_factory=dict)
     text_pooling: str = "cls"  # or mean, for a text tower from random weights
@@ -31,13 +33,22 @@ class TrainConfig:
     tokenizer: str = ""  # id or folder; empty: learnt from the training reports
     vocab_size: int = 8192  # of a learnt tokenizer
     max_tokens: int = 512  # longer reports are truncated
-    image_size: int = 480  # pixels, square
+    image_size: int = 480  # pixels, square; of X-rays
+    volume_size: list[int] = field(default_factory=lambda: [240, 480, 480])  # voxels: slices, rows, columns
+    spacing_mm: list[float] = field(default_factory=lambda: [1.5, 0.75, 0.75])  # of these voxels, likewise
     augment: bool = False  # small rotations, shifts, zooms and contrast changes; never flips
     cache_images: bool = False  # keep the processed images in memory
-    stage1_steps: int = 12_000
+    cache_volumes: bool = True  # keep volumes on disk as they are resampled, int16, and map them into memory
+    cache_dir: str = ""  # where; empty: OUTPUT_DIR/prepared
+    stage1_steps: int = 12_000  # updates of the weights
     stage2_steps: int = 12_000
-    batch_size: int = 240  # images a step over all processes, stage 1
+    batch_size: int = 240  # images over all processes that are compared with each other, stage 1
     stage2_batch_size: int = 240
+    # batches an update is the mean gradient of; images of different batches are not compared with each other
+    gradient_accumulation: int = 1
+    # of the forward pass: no, bf16, or fp16 as in the release (GPUs only); weights and losses stay float32
+    mixed_precision: str = "no"
+    gradient_checkpointing: bool = False  # less memory for a third more time: activations are computed twice
     anatomies_per_step: int = 8  # stage 2: drawn with a probability that grows with log(count)
     train_vision: bool = False  # stage 2: let the image tower learn too (needed from random weights)
     stage1_weight: float = 0.0  # stage 2: weight of eq. 6 beside eq. 9, so that a learning tower keeps it
@@ -60,16 +71,21 @@ class TrainConfig:
     tracker: str = "tensorboard"  # any of accelerate's, or none
 
     def __post_init__(self) -> None:
+        if self.mixed_precision is False:  # what YAML makes of a bare no
+            self.mixed_precision = "no"
         for item in fields(self):
-            value = getattr(self, item.name)
-            if item.type is float and isinstance(value, int | str):  # YAML reads 1e-4 as a string
-                setattr(self, item.name, float(value))
-            elif not isinstance(value, item.type):  # type: ignore[arg-type]
-                raise ValueError(f"{item.name} must be of type {item.type}, got {value!r}")
-        self.stage = str(self.stage)
-        for name, allowed in (("method", METHODS), ("stage", STAGES)):
+            setattr(self, item.name, _checked(item.name, item.type, getattr(self, item.name)))
+        for name, allowed in (("method", METHODS), ("stage", STAGES), ("mixed_precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        for name in ("volume_size", "spacing_mm"):
+            values = getattr(self, name)
+            if len(values) != 3 or min(values) <= 0:
+                raise ValueError(
+                    f"{name} must be three numbers above 0 (slices, rows, columns), got {values}"
+                )
+        if self.gradient_accumulation < 1:
+            raise ValueError(f"gradient_accumulation must be 1 or more, got {self.gradient_accumulation}")
         for name in ("dataset", "output_dir"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is not set: name it in the YAML file or as --{name} DIR")
@@ -89,6 +105,24 @@ class TrainConfig:
             return [(1, self.stage1_steps + self.stage2_steps)]
         steps = {1: self.stage1_steps, 2: self.stage2_steps}
         return [(stage, steps[stage]) for stage in (1, 2) if self.stage in (str(stage), "both")]
+
+
+def _checked(name: str, kind: Any, value: Any) -> Any:
+    """A setting's value in its type.
+
+    Raises:
+        ValueError: it is of another type.
+    """
+    if get_args(kind):  # list[int], list[float]
+        (of,) = get_args(kind)
+        if not isinstance(value, list):
+            raise ValueError(f"{name} must be a list, got {value!r}")
+        return [_checked(name, of, item) for item in value]
+    if kind is float and isinstance(value, int | str):  # YAML reads 1e-4 as a string
+        return float(value)
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be of type {kind}, got {value!r}")
+    return value
 
 
 def load_config(argv: Sequence[str]) -> TrainConfig:

@@ -16,7 +16,7 @@ import dataclasses
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import pandas as pd
@@ -27,6 +27,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineMod
 from dataset_scripts.records import SPLITS, Geometry
 from dataset_scripts.relevance import RelevanceEngine
 from dataset_scripts.store import EntityStore
+
+if TYPE_CHECKING:
+    from dataset_scripts.facts import BuildFacts
 
 STUDIES, FINDINGS, ANATOMIES, RELEVANCE, LABELS = "studies", "findings", "anatomies", "relevance", "labels"
 ENTITIES, VOLUMES, SKIPPED, CARD, FACTS = "entities", "volumes", "skipped.csv", "README.md", "build.json"
@@ -91,6 +94,17 @@ class BuiltDataset:
         """SHA-256 of the card, which holds the digests of all tables: equal for equal content."""
         return hashlib.sha256((self.folder / CARD).read_bytes()).hexdigest()
 
+    @cached_property
+    def facts(self) -> "BuildFacts":
+        """What it was built from, and who may have it.
+
+        Raises:
+            ValueError: this version did not build it.
+        """
+        from dataset_scripts.facts import BuildFacts  # which needs this module for the file's name
+
+        return BuildFacts.read(self.folder)
+
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that hold studies, in the order train, validation, test."""
@@ -105,6 +119,24 @@ class BuiltDataset:
         if split not in self.splits:
             raise ValueError(f"{self.folder} has no split {split!r}; it has {', '.join(self.splits)}")
         return datasets.load_dataset(str(self.folder), STUDIES, split=split)
+
+    @cached_property
+    def holds_volumes(self) -> bool:
+        """Whether its images are volumes, which the `studies` name by their paths."""
+        shard = studies_shards(self.folder, self.splits[0])[0]
+        return dataclasses.fields(Geometry)[0].name in pq.read_schema(shard).names
+
+    def image(self, row: dict[str, Any]) -> Any:
+        """The image of one row of the `studies` as the image processors take it: a PIL image, or a Volume.
+
+        Raises:
+            ValueError: the volume is missing or damaged.
+        """
+        if not self.holds_volumes:
+            return row["image"]
+        from modeling_radir.volumes import read_volume  # imports torch, which building needs nowhere
+
+        return read_volume(self.path(row["image"]), **dataclasses.asdict(self.geometry(row)))
 
     def path(self, image: str) -> Path:
         """Where a volume of the `studies` lies: inside the dataset, or in the tree it was built from."""

@@ -1,6 +1,6 @@
 """From images to an index, and from one image to its hits: what `radir index` and `radir search` do."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,25 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel, AutoProcessor
 
 from .configuration_radir import RadIRConfig
+from .image_files import check_kind, list_images, takes_volumes
 from .modeling_radir import RadIRModel
 from .naming import unknown_name
 from .processing_radir import RadIRProcessor
 from .retrieval_index import WHOLE_IMAGE, RetrievalIndex
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+# Numbers in the pixel values of one batch at most: 128 MB, so that volumes go through one by one.
+BATCH_VALUES = 2**25
 
 
 @dataclass(frozen=True)
 class IndexItem:
-    """An image to index: a path or a PIL image, and what is known of it (image_id at least)."""
+    """An image to index, and what is known of it (image_id at least).
 
-    image: Path | Image.Image
+    The image is a path, a PIL image, or a function that reads what the image processor takes when its turn
+    comes, and raises ValueError where it cannot.
+    """
+
+    image: Path | Image.Image | Callable[[], Any]
     about: dict[str, Any]
 
 
@@ -88,7 +94,7 @@ def embed(
 
     Args:
         model: with a fusion if there are queries.
-        pixel_values: (B, C, H, W) float.
+        pixel_values: (B, C, H, W), or (B, 1, D, H, W) of volumes, float.
         queries: (Q, d), of `model.encode_anatomies`.
 
     Returns:
@@ -101,64 +107,115 @@ def embed(
     return whole, model.fuse(vision.tokens, vision.grid, queries).float().cpu()
 
 
-def folder_items(folder: Path) -> Iterator[IndexItem]:
+def folder_items(folder: Path, volumes: bool = False) -> Iterator[IndexItem]:
     """The images below a folder, in the order of their paths.
 
+    Args:
+        folder: of X-rays, or of volumes.
+        volumes: what the model takes. Files of the other kind come along, to be listed as left out.
+
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none of the right kind.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
-        raise ValueError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-    for path in paths:
-        name = str(path.relative_to(folder))
+    for path in list_images(folder, volumes):
+        name = folder.name if path == folder else str(path.relative_to(folder))
         yield IndexItem(path, {"image_id": name, "study_id": "", "path": str(path.resolve())})
 
 
+def embed_all(
+    model: RadIRModel, pixels: Iterable[Tensor], queries: Tensor | None = None, batch_size: int = 64
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Features of images that come one after the other, batch by batch.
+
+    Args:
+        model, queries: as of `embed`.
+        pixels: (1, C, H, W) or (1, 1, D, H, W) each, all of one shape.
+        batch_size: images at a time; fewer where they hold more than BATCH_VALUES numbers.
+
+    Yields:
+        As `embed` returns, in the order of the images.
+    """
+    batch: list[Tensor] = []
+    for one in pixels:
+        batch.append(one)
+        if len(batch) == batch_size or (len(batch) + 1) * one.numel() > BATCH_VALUES:
+            yield embed(model, torch.cat(batch), queries)
+            batch.clear()
+    if batch:
+        yield embed(model, torch.cat(batch), queries)
+
+
 def build_index(
-    model_id: str, items: Iterable[IndexItem], out: Path, batch_size: int = 64, progress: bool = True
+    model_id: str,
+    items: Iterable[IndexItem] | Path,
+    out: Path,
+    batch_size: int = 64,
+    progress: bool = True,
 ) -> IndexSummary:
     """Embed images, whole and under every anatomy that the model knows, and write the index.
 
     Images that cannot be read are left out and listed.
 
+    Args:
+        model_id: a model folder or Hub id.
+        items: the images, or a folder of such images as the model takes.
+        out: the folder to write.
+        batch_size: images at a time.
+        progress: show a progress bar.
+
     Raises:
         ValueError: if the model cannot be loaded, or no image is left.
     """
     model, processor = load(model_id)
+    if isinstance(items, Path):
+        items = folder_items(items, takes_volumes(processor))
     anatomies = tuple(model.config.anatomies) if model.config.fusion_config is not None else ()
-    queries = _queries(model, anatomies)
-    wholes: list[Tensor] = []
-    fused: list[Tensor] = []
     about: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
-    batch: list[Tensor] = []
+    pixels = _readable(
+        processor, tqdm(items, desc="index", unit="image", disable=not progress), about, skipped
+    )
+    found = list(embed_all(model, pixels, _queries(model, anatomies), batch_size))
+    if not found:
+        raise ValueError(f"no image could be read; the first of {len(skipped)}: {skipped[0]['reason']}")
+    made_by = str(Path(model_id).resolve()) if Path(model_id).is_dir() else model_id
+    RetrievalIndex.create(_by_anatomy(found, anatomies), about, made_by).save(out)
+    return IndexSummary(out, len(about), len(anatomies), skipped)
 
-    def flush() -> None:
-        if batch:
-            whole, conditional = embed(model, torch.cat(batch), queries)
-            wholes.append(whole)
-            fused.extend([] if conditional is None else [conditional])
-            batch.clear()
 
-    for item in tqdm(items, desc="index", unit="image", disable=not progress):
+def _by_anatomy(found: Sequence[tuple[Tensor, Tensor | None]], anatomies: Sequence[str]) -> dict[str, Tensor]:
+    """Features of batches, as `embed` returns them, to those of all images (n, d) for each name."""
+    embeddings = {WHOLE_IMAGE: torch.cat([whole for whole, _ in found])}
+    fused = [conditional for _, conditional in found if conditional is not None]
+    if fused:
+        embeddings |= dict(zip(anatomies, torch.cat(fused).unbind(dim=1), strict=True))
+    return embeddings
+
+
+def _readable(
+    processor: RadIRProcessor,
+    items: Iterable[IndexItem],
+    about: list[dict[str, Any]],
+    skipped: list[dict[str, str]],
+) -> Iterator[Tensor]:
+    """Pixel values of the images that can be read; `about` and `skipped` grow with what is met."""
+    for item in items:
         try:
-            batch.append(processor(images=item.image, return_tensors="pt")["pixel_values"])
+            one = _pixels(processor, item.image)
         except ValueError as error:
             skipped.append({"path": str(item.about["image_id"]), "reason": str(error)})
             continue
         about.append(item.about)
-        if len(batch) == batch_size:
-            flush()
-    flush()
-    if not about:
-        raise ValueError(f"no image could be read; the first of {len(skipped)}: {skipped[0]['reason']}")
-    embeddings = {WHOLE_IMAGE: torch.cat(wholes)}
-    if fused:
-        embeddings |= dict(zip(anatomies, torch.cat(fused).unbind(dim=1), strict=True))  # (n, d) each
-    made_by = str(Path(model_id).resolve()) if Path(model_id).is_dir() else model_id
-    RetrievalIndex.create(embeddings, about, made_by).save(out)
-    return IndexSummary(out, len(about), len(anatomies), skipped)
+        yield one
+
+
+def _pixels(processor: RadIRProcessor, image: Any) -> Tensor:
+    """Pixel values (1, ...) of one image, or of what a function reads."""
+    if isinstance(image, Path):
+        check_kind(image, takes_volumes(processor))
+    elif callable(image):
+        image = image()
+    return processor(images=image, return_tensors="pt")["pixel_values"]
 
 
 @torch.inference_mode()
@@ -174,7 +231,7 @@ def search_image(
 
     Args:
         folder: of the index.
-        image: the query's file.
+        image: the query's file, or the folder of a DICOM series.
         anatomy: a name that the index knows; None compares whole images.
         k: number of hits.
         model_id: the model; the one that the index was made with by default.
@@ -189,7 +246,7 @@ def search_image(
             raise ValueError(f"{folder} was made by a model without fusion: search it without an anatomy")
         raise unknown_name("anatomy", name, [known for known in index.anatomies if known])
     model, processor = load(model_id or index.model)
-    pixels = processor(images=image, return_tensors="pt")["pixel_values"]
+    pixels = _pixels(processor, Path(image))
     whole, conditional = embed(model, pixels, _queries(model, [anatomy] if anatomy else []))
     query = whole if conditional is None else conditional[:, 0]
     scores, positions = index.search(query, name, k)

@@ -149,29 +149,33 @@ class RadIRModel(RadIRPreTrainedModel):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         anatomy: str | Sequence[str] | None = None,
+        queries: Tensor | None = None,
     ) -> Tensor:
         """Features of images as far as anatomies go, each image encoded once.
 
         Args:
             pixel_values: (B, C, H, W), or (B, C, D, H, W) where the tower takes volumes, float.
             input_ids: (Q, L), tokens of the anatomy names; or
-            anatomy: the name or the Q names of anatomies known to the config.
+            anatomy: the name or the Q names of anatomies known to the config; or
+            queries: (Q, d), of encode_anatomies, which names need only once for many batches.
             attention_mask: (Q, L), of input_ids.
 
         Returns:
             (B, Q, d), L2-normalised; Q = 1 for a single name.
 
         Raises:
-            ValueError: if an anatomy is not known, or not exactly one of input_ids and anatomy is given.
+            ValueError: if an anatomy is not known, or not exactly one of the three is given.
         """
-        if (input_ids is None) == (anatomy is None):
+        if sum(given is None for given in (input_ids, anatomy, queries)) != 2:
             raise ValueError(
-                "give either input_ids (tokens of the anatomy names) or anatomy (names), one of the two"
+                "give either input_ids (tokens of the anatomy names), anatomy (names) or queries (names that "
+                "are encoded already), one of the three"
             )
         if anatomy is not None:
             input_ids, attention_mask = self.anatomy_tokens(anatomy)
-        assert input_ids is not None
-        queries = self.encode_anatomies(input_ids, attention_mask)
+        if queries is None:
+            assert input_ids is not None
+            queries = self.encode_anatomies(input_ids, attention_mask)
         vision = self.encode_image(pixel_values, pool=False)
         return self.fuse(vision.tokens, vision.grid, queries)
 

@@ -74,6 +74,17 @@ def test_a_feature_map_becomes_tokens_row_by_row():
     torch.testing.assert_close(model.encode_image(image).tokens[0, 1], expected)
 
 
+def test_names_that_are_encoded_once_serve_every_batch():
+    model = tiny.model()
+    queries = model.encode_anatomies(*model.anatomy_tokens(tiny.ANATOMIES))
+    for seed in (0, 1):
+        pixels = tiny.pixel_values(2, seed)
+        by_name = model.get_conditional_features(pixels, anatomy=tiny.ANATOMIES)
+        torch.testing.assert_close(model.get_conditional_features(pixels, queries=queries), by_name)
+    with pytest.raises(ValueError, match="one of the three"):
+        model.get_conditional_features(pixels, anatomy="heart", queries=queries)
+
+
 def test_many_anatomies_at_once_equal_one_at_a_time():
     model = tiny.model()
     together = model.get_conditional_features(tiny.pixel_values(3), anatomy=list(tiny.ANATOMIES))

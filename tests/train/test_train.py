@@ -5,14 +5,24 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
+from accelerate import Accelerator
 from safetensors.torch import load_file
+from torch import Tensor
 from transformers import AutoModel, AutoProcessor, BertConfig, BertModel, ViTConfig, ViTModel
 
 import train_accelerate
 from configs.settings import load_config
+from dataset_scripts.build import build_dataset
+from dataset_scripts.entities import LexicalScorer
+from dataset_scripts.folder import BuiltDataset
+from dataset_scripts.open_i import OpenISource
+from dataset_scripts.phantom_source import PhantomCXRSource
+from dataset_scripts.provenance import training_data
 from modeling_radir.tokenization_radir import learn_tokenizer
 from tests.made_up import TINY_TRAINING, built_open_i
 from train_accelerate import Trainer, train
@@ -76,6 +86,145 @@ def test_resuming_equals_an_uninterrupted_run(
     assert steps == [(stage, step) for stage in (1, 2) for step in range(4)]
 
 
+def test_resuming_with_accumulation_and_bf16_equals_an_uninterrupted_run(
+    config: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = [*config, "--gradient_accumulation", "2", "--mixed_precision", "bf16", "--stage", "1"]
+    whole = train(load_config([*more, "--output_dir", str(tmp_path / "whole")]))
+    save = Trainer._checkpoint
+
+    def save_then_stop(self: Trainer, stage: int, step: int) -> None:
+        save(self, stage, step)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_checkpoint", save_then_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(load_config([*more, "--output_dir", str(tmp_path / "resumed")]))
+    monkeypatch.setattr(Trainer, "_checkpoint", save)
+    resumed = train(load_config([*more, "--output_dir", str(tmp_path / "resumed")]))
+    assert weights(resumed) == weights(whole)
+
+
+def without_dropout(config: list[str]) -> None:
+    settings = yaml.safe_load(Path(config[0]).read_text()) | {"augment": False}
+    for tower in ("text", "vision"):
+        settings[tower] |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    settings["fusion"] |= {"dropout": 0.0}
+    Path(config[0]).write_text(yaml.safe_dump(settings))
+
+
+def test_an_update_follows_the_mean_gradient_of_its_batches(
+    config: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_dropout(config)
+    more = [*config, "--output_dir", str(tmp_path / "out"), "--stage", "1", "--stage1_steps", "2"]
+    alone = Trainer(load_config(more))
+    alone._freeze(1)
+    batches = list(alone._batches(1, range(3)))
+    assert len({tuple(rows.tolist()) for rows, _ in batches}) == 3
+    for number, (rows, pixels) in enumerate(batches):
+        (alone._loss(alone.model, 1, number, rows, pixels) / 3).backward()
+    expected = {name: p.grad for name, p in alone.model.named_parameters() if p.grad is not None}
+    found: list[dict[str, Tensor]] = []
+
+    def look(self: Accelerator, *_: object) -> None:
+        found.append(
+            {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
+        )
+
+    monkeypatch.setattr(Accelerator, "clip_grad_norm_", look)
+    trainer = Trainer(load_config([*more, "--gradient_accumulation", "3"]))
+    trainer.run()
+    assert len(found) == 2  # once for each update
+    assert found[0].keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[0][name], gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_mixed_precision_is_that_of_the_forward_pass_alone(
+    config: list[str], tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[torch.dtype] = set()
+
+    def look(module: torch.nn.Module, _: object, output: Tensor) -> None:
+        seen.add(output.dtype)
+
+    trainer = Trainer(
+        load_config([*config, "--mixed_precision", "bf16", "--output_dir", str(tmp_path / "b")])
+    )
+    trainer.model.visual_projection.register_forward_hook(look)
+    losses: set[torch.dtype] = set()
+    compute = Trainer._loss
+
+    def loss(self: Trainer, *arguments: Any) -> Tensor:
+        value = compute(self, *arguments)
+        losses.add(value.dtype)
+        return value
+
+    monkeypatch.setattr(Trainer, "_loss", loss)
+    folder = trainer.run()
+    assert seen == {torch.bfloat16}
+    assert losses == {torch.float32}
+    assert {value.dtype for value in load_file(folder / "model.safetensors").values()} == {torch.float32}
+    history = [json.loads((f / "training.json").read_text())["history"] for f in (folder, uninterrupted)]
+    assert history[0] != history[1]
+    assert [e["loss"] for e in history[0]] == pytest.approx([e["loss"] for e in history[1]], rel=0.05)
+
+
+def test_checkpointed_activations_give_the_same_bytes(
+    config: list[str], tmp_path: Path, uninterrupted: Path
+) -> None:
+    trainer = Trainer(
+        load_config([*config, "--gradient_checkpointing", "--output_dir", str(tmp_path / "out")])
+    )
+    assert trainer.model.is_gradient_checkpointing
+    assert weights(trainer.run()) == weights(uninterrupted)
+
+
+def test_training_json_says_what_data_the_model_was_trained_on(dataset: Path, uninterrupted: Path) -> None:
+    data = json.loads((uninterrupted / "training.json").read_text())["data"]
+    assert data == {
+        "name": "open-i",
+        "licence": "cc-by-nc-nd-4.0",
+        "sharing": "restricted",
+        "homepage": OpenISource.homepage,
+        "digest": BuiltDataset(dataset).digest,
+    }
+
+
+@pytest.mark.parametrize(
+    ("earlier", "sharing", "licence"),
+    [
+        (
+            {"name": "phantom-cxr", "licence": "apache-2.0", "sharing": "open"},
+            "restricted",
+            "cc-by-nc-nd-4.0",
+        ),
+        (
+            {"name": "mimic-ir", "licence": "PhysioNet", "sharing": "credentialed"},
+            "credentialed",
+            "PhysioNet",
+        ),
+        (None, "restricted", "cc-by-nc-nd-4.0"),
+    ],
+)
+def test_a_model_that_goes_on_from_another_keeps_the_stricter_terms_of_both(
+    dataset: Path, tmp_path: Path, earlier: dict[str, str] | None, sharing: str, licence: str
+) -> None:
+    if earlier:
+        (tmp_path / "training.json").write_text(json.dumps({"data": earlier}))
+    found = training_data(BuiltDataset(dataset), str(tmp_path))
+    assert (found["sharing"], found["licence"]) == (sharing, licence)
+    assert found["started_from"] == earlier
+
+
+def test_a_start_of_which_nothing_is_known_is_not_open(tmp_path: Path) -> None:
+    data = tmp_path / "phantoms"
+    build_dataset(PhantomCXRSource(count=12), data, LexicalScorer(), processes=1, progress=False)
+    assert training_data(BuiltDataset(data))["sharing"] == "open"
+    assert training_data(BuiltDataset(data), str(tmp_path / "unknown"))["sharing"] == "restricted"
+
+
 def test_the_model_folder_loads_with_the_auto_classes(uninterrupted: Path) -> None:
     model = AutoModel.from_pretrained(uninterrupted)
     processor = AutoProcessor.from_pretrained(uninterrupted)
@@ -114,6 +263,60 @@ def test_pretrained_towers_start_the_model(config: list[str], tmp_path: Path) ->
         assert all(value.equal(given.state_dict()[name]) for name, value in state.items())
 
 
+def cxr_bert_like(folder: Path) -> BertModel:
+    """A folder as CXR-BERT's repository is: code of its own, weights under "bert.", heads beside them."""
+    tokenizer = learn_tokenizer(["left pleura heart lungs are clear"], 100, 48)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=48, hidden_dropout_prob=0.25,
+    )  # fmt: skip
+    bert = BertModel(config)
+    tokenizer.save_pretrained(folder)
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("\n".join(word for word, _ in vocabulary) + "\n")
+    code = {
+        "auto_map": {"AutoTokenizer": ["code.CXRBertTokenizer", None]},
+        "tokenizer_class": "CXRBertTokenizer",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(code))
+    own = {"model_type": "cxr-bert", "projection_size": 8, "architectures": ["CXRBertModel"]}
+    own["auto_map"] = {"AutoConfig": "code.CXRBertConfig", "AutoModel": "code.CXRBertModel"}
+    (folder / "config.json").write_text(json.dumps(config.to_dict() | own))
+    state = {f"bert.{name}": value for name, value in bert.state_dict().items()}
+    torch.save(state | {"cls_projection_head.weight": torch.zeros(8, 16)}, folder / "pytorch_model.bin")
+    return bert
+
+
+def test_a_repository_with_code_of_its_own_is_read_as_the_named_architecture(
+    config: list[str], tmp_path: Path
+) -> None:
+    bert = cxr_bert_like(tmp_path / "text")
+    settings = yaml.safe_load(Path(config[0]).read_text())
+    settings["text"] = {
+        "pretrained": str(tmp_path / "text"),
+        "model_type": "bert",
+        "hidden_dropout_prob": 0.1,
+    }
+    Path(config[0]).write_text(yaml.safe_dump(settings | {"tokenizer": str(tmp_path / "text")}))
+    trainer = Trainer(load_config([*config, "--output_dir", str(tmp_path / "out")]))
+    state = trainer.model.text_model.tower.state_dict()
+    assert state
+    assert all(value.equal(bert.state_dict()[name]) for name, value in state.items())
+    text = trainer.model.config.text_config
+    assert (text.model_type, text.hidden_dropout_prob) == ("bert", 0.1)
+    trainer.model.save_pretrained(tmp_path / "saved")
+    again = AutoModel.from_pretrained(tmp_path / "saved").text_model.tower
+    assert type(again) is BertModel
+    assert all(value.equal(state[name]) for name, value in again.state_dict().items())
+    assert trainer.processor.tokenizer("left pleura")["input_ids"] == [2, *ids(tmp_path, "left", "pleura"), 3]
+
+
+def ids(folder: Path, *words: str) -> list[int]:
+    known = (folder / "text" / "vocab.txt").read_text().split("\n")
+    return [known.index(word) for word in words]
+
+
 def test_a_plain_clip_spends_all_steps_on_stage_1_without_fusion(config: list[str], tmp_path: Path) -> None:
     folder = train(load_config([*config, "--output_dir", str(tmp_path / "clip"), "--method", "clip"]))
     report = json.loads((folder / "training.json").read_text())
@@ -122,11 +325,7 @@ def test_a_plain_clip_spends_all_steps_on_stage_1_without_fusion(config: list[st
 
 
 def test_two_processes_learn_what_one_learns(config: list[str], tmp_path: Path) -> None:
-    settings = yaml.safe_load(Path(config[0]).read_text()) | {"augment": False}
-    settings["text"] |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    settings["vision"] |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    settings["fusion"] |= {"dropout": 0.0}
-    Path(config[0]).write_text(yaml.safe_dump(settings))
+    without_dropout(config)
     one = train(load_config([*config, "--output_dir", str(tmp_path / "one")]))
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
               "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
@@ -160,6 +359,10 @@ def test_a_folder_of_other_settings_is_not_continued(config: list[str], uninterr
         (["--output_dir", ""], "output_dir is not set"),
         (["--learning_rte", "1"], "learning_rte"),
         (["--dataset", "/nowhere"], "/nowhere"),
+        (["--mixed_precision", "fp8"], "no, bf16, fp16"),
+        (["--gradient_accumulation", "0"], "must be 1 or more"),
+        (["--volume_size", "64", "96"], "three numbers"),
+        (["--tokenizer", "/nowhere"], "tokenizer /nowhere cannot be loaded"),
     ],
 )
 def test_bad_settings_end_with_a_sentence_and_exit_code_2(
@@ -167,6 +370,20 @@ def test_bad_settings_end_with_a_sentence_and_exit_code_2(
 ) -> None:
     assert train_accelerate.main([*config, "--output_dir", str(tmp_path / "out"), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")
+def test_fp16_without_a_gpu_is_refused(
+    config: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*config, "--output_dir", str(tmp_path / "out"), "--mixed_precision", "fp16"]
+    assert train_accelerate.main(arguments) == 2
+    assert "fp16 needs a GPU" in capsys.readouterr().err
+
+
+def test_a_bare_no_in_the_yaml_is_no_mixed_precision(config: list[str], tmp_path: Path) -> None:
+    Path(config[0]).write_text(Path(config[0]).read_text() + "mixed_precision: no\n")
+    assert load_config([*config, "--output_dir", str(tmp_path)]).mixed_precision == "no"
 
 
 def test_an_unknown_name_in_the_yaml_is_refused(tmp_path: Path) -> None:
