@@ -7,9 +7,9 @@ import typer
 
 from radir_cli import build
 from radir_cli.demo import demo
-from radir_cli.evaluate import evaluate
+from radir_cli.evaluate import evaluate, export_run
 from radir_cli.models import convert_checkpoint, export
-from radir_cli.search import index, search
+from radir_cli.search import heat_map, index, search
 from radir_cli.share import push
 from radir_cli.texts import discover, score
 
@@ -20,7 +20,9 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(build.app, name="build", help="Build a dataset folder: mining, entities, relevance, Parquet.")
-for command in (evaluate, index, search, convert_checkpoint, export, push, demo, score, discover):
+for command in (
+    evaluate, index, search, heat_map, convert_checkpoint, export, export_run, push, demo, score, discover
+):  # fmt: skip
     app.command()(command)
 
 

@@ -2,9 +2,15 @@
 
 The folder it writes, each file whole or not at all:
     results.json        every figure with its interval, the comparisons and the protocol
-    tables.md           Tables 1 and 2 of the paper
+    tables.md           Tables 1, 2 and 3 of the paper, and the statistics
+    tables.tex          the same, for a paper of one's own
     per_query.parquet   model, task, anatomy, query_id, k, recall, ndcg
     examples.json       retrieved images of some queries, for the report
+    heat_maps.json      heat-maps of some of these, as pictures, of the first model that can draw them
+Two hidden folders beside them make an interrupted evaluation go on, and a later one start from what is known:
+    .tasks/             metrics of each model in each task, see `eval.task_parts`
+    .cache/             vectors of the models, see `eval.embedding_cache`; another place may be given
+Both hold what follows from models and dataset, and may be deleted at any time.
 """
 
 import json
@@ -19,18 +25,23 @@ import pyarrow.parquet as pq
 
 from dataset_scripts.atomic import atomic_path
 from dataset_scripts.folder import BuiltDataset
-from eval.embeddings import Ranking, Source
-from eval.examples import collect_examples
-from eval.gold import gold_precision
+from eval.embedding_cache import cached
+from eval.embeddings import Ranking, Source, check_names
+from eval.examples import HEAT_MAPS, MOST_HEAT_MAPS, collect_examples, draw_heat_maps
+from eval.gold import score_gold
 from eval.items import Items
+from eval.latex import latex_tables
 from eval.protocol import Protocol
 from eval.summary import summarise
 from eval.tables import markdown_tables
+from eval.task_parts import TaskParts
 from eval.tasks import TaskScores, score_tasks
 
 logger = logging.getLogger(__name__)
 
+CACHE, TASKS = ".cache", ".tasks"
 RESULTS, TABLES, PER_QUERY, EXAMPLES = "results.json", "tables.md", "per_query.parquet", "examples.json"
+LATEX = "tables.tex"
 
 __all__ = ["EXAMPLES", "PER_QUERY", "RESULTS", "TABLES", "Protocol", "evaluate_models"]
 
@@ -42,34 +53,38 @@ def evaluate_models(
     protocol: Protocol,
     out: Path,
     progress: bool = True,
+    cache: Path | None = None,
+    heat_maps: int = MOST_HEAT_MAPS,
 ) -> dict[str, Any]:
     """Evaluate all sources on the same queries and candidates, and write the results.
 
     Args:
-        dataset: a built dataset.
-        split: "train", "validation" or "test".
+        dataset, split: a built dataset, and one of its splits.
         sources: what to compare; names must differ. The first that is no reference chooses the examples.
         protocol: the choices.
         out: folder for the files above; made if missing.
         progress: show progress bars.
+        cache: folder for the vectors of models, which evaluations may share; `out`/.cache by default.
+        heat_maps: at most so many are drawn; 0 for none. Each costs some passes of the model in both ways.
 
     Returns:
-        The content of results.json.
+        The content of results.json. An interrupted call goes on where it stopped, to the same bytes.
 
     Raises:
-        ValueError: no source, two of one name, a split that is not there or too small, or a source that does
-            not fit the dataset.
+        ValueError: no source, two of one name, no such split or one too small, or an unfit source.
     """
-    names = [source.name for source in sources]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"the sources are named {names}: give at least one, and each its own name")
-    items = Items(dataset, split)
-    rankings = {source.name: source.open(items) for source in sources}
-    scored = score_tasks(items, rankings, protocol, progress)
-    results = _results(items, sources, rankings, scored, protocol)
+    check_names(sources)
+    out, items = Path(out), Items(dataset, split)
+    parts = TaskParts(out / TASKS, items, protocol, sources)
+    rankings = {source.name: source.open(items) for source in cached(sources, cache or out / CACHE)}
+    scored = score_tasks(items, rankings, protocol, progress, parts)
+    results = _results(items, sources, rankings, scored, protocol, parts)
     shown = {source.name: rankings[source.name] for source in sources if not source.reference} or rankings
     examples = collect_examples(items, shown, scored, results["anatomies"], protocol)
-    _write(Path(out), results, examples, items, scored)
+    _write(out, results, examples, items, scored)
+    drawn = draw_heat_maps(items, shown, examples, parts, progress, heat_maps)  # last: the figures are safe
+    _write_text(out / HEAT_MAPS, json.dumps(drawn, indent=1) + "\n")
+    parts.prune()
     return results
 
 
@@ -79,9 +94,11 @@ def _results(
     rankings: Mapping[str, Ranking],
     scored: Sequence[TaskScores],
     protocol: Protocol,
+    parts: TaskParts,
 ) -> dict[str, Any]:
-    summary = summarise(items, scored, protocol)
-    gold = gold_precision(items, rankings, protocol)
+    references = [source.name for source in sources if source.reference]
+    summary = summarise(items, scored, protocol, references)
+    gold = score_gold(items, rankings, protocol, parts)
     for source in sources:
         name, block = source.name, summary["models"][source.name]
         block |= {"conditions": rankings[name].conditional, "reference": source.reference}
@@ -105,17 +122,23 @@ def _write(
     items: Items,
     scored: Sequence[TaskScores],
 ) -> None:
+    (out / HEAT_MAPS).unlink(missing_ok=True)  # of an earlier evaluation, until these are drawn
     texts = {
         RESULTS: json.dumps(results, indent=1, allow_nan=False) + "\n",
         TABLES: markdown_tables(results),
+        LATEX: latex_tables(results),
         EXAMPLES: json.dumps(examples, indent=1, allow_nan=False) + "\n",
     }
     for name, text in texts.items():
-        with atomic_path(out / name) as path:
-            path.write_text(text, encoding="utf-8")
+        _write_text(out / name, text)
     with atomic_path(out / PER_QUERY) as path:
         _write_per_query(path, items, scored)
     logger.info("wrote %s, %s and %s to %s", RESULTS, TABLES, PER_QUERY, out)
+
+
+def _write_text(target: Path, text: str) -> None:
+    with atomic_path(target) as path:
+        path.write_text(text, encoding="utf-8")
 
 
 def _write_per_query(path: Path, items: Items, scored: Sequence[TaskScores]) -> None:

@@ -6,18 +6,23 @@ the blocks are shared. A model without conditions is ranked by its holistic feat
 as the baselines of the paper are (section 5.1).
 """
 
+import hashlib
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from PIL import Image
 
 from eval.items import WHOLE, Items
 
 # Cosines are computed in float64 and cut here: equal vectors tie exactly, whatever the order of summation.
 _SCORE_DECIMALS = 12
+_LIST_TYPES = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 
 
 class Ranking(ABC):
@@ -37,12 +42,35 @@ class Ranking(ABC):
     def report_scores(self, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray | None:
         """Scores of images (queries) with the reports of images (candidates): (Q, C), None if it has none."""
 
+    def heat_map(self, position: int, anatomy: str, hit: int | None = None) -> Image.Image | None:
+        """A picture of what in an image its features under an anatomy rest on.
+
+        Args:
+            position: of the image.
+            anatomy: the condition.
+            hit: position of an image; the picture then shows what brings the first one near to it.
+
+        Returns:
+            RGB; None, the default, from what cannot tell.
+        """
+        return None
+
 
 class Source(ABC):
     """Something that can rank the images of a split; `name` is its name in results and tables."""
 
     name: str
     reference = False  # a floor or ceiling to measure by, no competitor: tables never mark it as the best
+
+    def fingerprint(self) -> str | None:
+        """A text that differs wherever scores of the same items may differ: digests of files, settings.
+
+        What is kept on disk of a source is found again by it. None, the default: nothing is kept.
+
+        Raises:
+            ValueError: a file that decides the scores cannot be read.
+        """
+        return None
 
     @abstractmethod
     def open(self, items: Items) -> Ranking:
@@ -53,8 +81,22 @@ class Source(ABC):
         """
 
 
+def check_names(sources: Sequence[Source]) -> None:
+    """Make sure that there is a source, and that results can tell all of them apart.
+
+    Raises:
+        ValueError: there is none, or two have one name.
+    """
+    names = [source.name for source in sources]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"the sources are named {names}: give at least one, and each its own name")
+
+
 class EmbeddingRanking(Ranking):
     """A ranking by cosine similarity; implementations say `image` and `report`."""
+
+    # What `_candidates` was last asked for: a task asks for the same candidates block after block.
+    _latest: tuple[str, np.ndarray, np.ndarray] | None = None
 
     @abstractmethod
     def image(self, anatomy: str | None) -> np.ndarray:
@@ -67,11 +109,23 @@ class EmbeddingRanking(Ranking):
 
     def scores(self, anatomy: str | None, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         vectors = self.image(anatomy)
-        return cosine(vectors[queries], vectors[candidates])
+        right = self._candidates(f"image {anatomy or WHOLE}", vectors, candidates)
+        return _rounded_product(unit_rows(vectors[queries]), right)
 
     def report_scores(self, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray | None:
         reports = self.report()
-        return None if reports is None else cosine(self.image(None)[queries], reports[candidates])
+        if reports is None:
+            return None
+        return _rounded_product(
+            unit_rows(self.image(None)[queries]), self._candidates("report", reports, candidates)
+        )
+
+    def _candidates(self, what: str, vectors: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Unit vectors of the candidates (C, d) float64; those of the last call are kept."""
+        latest = self._latest
+        if latest is None or latest[0] != what or latest[1] is not candidates:
+            latest = self._latest = (what, candidates, unit_rows(vectors[candidates]))
+        return latest[2]
 
 
 def cosine(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -80,17 +134,28 @@ def cosine(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: a vector is zero or not finite.
     """
-    units = []
-    for vectors in (left, right):
-        vectors = vectors.astype(np.float64)
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        if not (np.isfinite(norms).all() and (norms > 0).all()):
-            row = int(np.flatnonzero(~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)))[0])
-            raise ValueError(
-                f"embedding {row} of {len(vectors)} has norm {norms[row, 0]}: it must be finite and not zero"
-            )
-        units.append(vectors / norms)
-    return np.round(units[0] @ units[1].T, _SCORE_DECIMALS)
+    return _rounded_product(unit_rows(left), unit_rows(right))
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1: (N, d) float -> (N, d) float64.
+
+    Raises:
+        ValueError: a vector is zero or not finite.
+    """
+    vectors = np.asarray(vectors, dtype=np.float64)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    fine = np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)
+    if not fine.all():
+        row = int(np.flatnonzero(~fine)[0])
+        raise ValueError(
+            f"embedding {row} of {len(vectors)} has norm {norms[row, 0]}: it must be finite and not zero"
+        )
+    return vectors / norms
+
+
+def _rounded_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.round(left @ right.T, _SCORE_DECIMALS)
 
 
 class ArrayRanking(EmbeddingRanking):
@@ -100,6 +165,7 @@ class ArrayRanking(EmbeddingRanking):
         holistic: (N, d) float32.
         conditional: anatomy -> (N, d') float32; under any other anatomy the holistic vectors rank.
         reports: (N, d) float32 or None.
+        heat_map: draws what `Ranking.heat_map` returns.
     """
 
     def __init__(
@@ -107,8 +173,10 @@ class ArrayRanking(EmbeddingRanking):
         holistic: np.ndarray,
         conditional: dict[str, np.ndarray] | None = None,
         reports: np.ndarray | None = None,
+        heat_map: Callable[[int, str, int | None], Image.Image | None] | None = None,
     ) -> None:
         self._holistic, self._conditional, self._reports = holistic, conditional or {}, reports
+        self._heat_map = heat_map
         self.conditional = bool(self._conditional)
 
     def covers(self, anatomy: str) -> bool:
@@ -119,6 +187,9 @@ class ArrayRanking(EmbeddingRanking):
 
     def report(self) -> np.ndarray | None:
         return self._reports
+
+    def heat_map(self, position: int, anatomy: str, hit: int | None = None) -> Image.Image | None:
+        return None if self._heat_map is None else self._heat_map(position, anatomy, hit)
 
 
 class ParquetEmbeddings(Source):
@@ -149,6 +220,10 @@ class ParquetEmbeddings(Source):
                 f"{self.path} lacks the column(s) {', '.join(missing)}; it has {', '.join(columns)}"
             )
 
+    def fingerprint(self) -> str:
+        with self.path.open("rb") as file:
+            return f"vectors {hashlib.file_digest(file, 'sha256').hexdigest()}"
+
     def open(self, items: Items) -> ArrayRanking:
         table = pq.read_table(self.path)
         ids = np.asarray(table["id"].cast(pa.string()).to_pylist(), dtype=object)
@@ -170,12 +245,15 @@ class ParquetEmbeddings(Source):
 
     def _vectors(self, column: pa.ChunkedArray) -> np.ndarray:
         """The column as (rows, d) float32."""
-        lengths = sorted({len(vector) if vector is not None else 0 for vector in column.to_pylist()})
+        if not any(kind(column.type) for kind in _LIST_TYPES):
+            raise ValueError(f"{self.path} holds {column.type} in the column vector, not lists of numbers")
+        lengths = sorted(pc.unique(pc.fill_null(pc.list_value_length(column), 0)).to_pylist())
         if len(lengths) != 1 or lengths[0] == 0:
             raise ValueError(
                 f"{self.path} holds vectors of {lengths[:5]} numbers: all must have the same length"
             )
-        vectors = np.asarray(column.to_pylist(), dtype=np.float32)
+        # A number that is null becomes NaN here, and is refused below.
+        vectors = np.asarray(pc.list_flatten(column).cast(pa.float32())).reshape(-1, lengths[0])
         if not np.isfinite(vectors).all():
             row = np.argwhere(~np.isfinite(vectors))[0, 0]
             raise ValueError(f"{self.path} holds a vector that is not finite, in row {row}")
@@ -210,6 +288,9 @@ class RandomRanking(Source):
     def __init__(self, seed: int = 0, dimension: int = 32, name: str = "random") -> None:
         self.seed, self.dimension, self.name = seed, dimension, name
 
+    def fingerprint(self) -> str:
+        return f"random vectors of {self.dimension} numbers, seed {self.seed}"
+
     def open(self, items: Items) -> EmbeddingRanking:
         return _RandomVectors(len(items), self.dimension, self.seed)
 
@@ -239,6 +320,9 @@ class OracleRanking(Source):
 
     def __init__(self, name: str = "oracle") -> None:
         self.name = name
+
+    def fingerprint(self) -> str:
+        return "the relevance itself"
 
     def open(self, items: Items) -> Ranking:
         return _Oracle(items)

@@ -1,23 +1,30 @@
 """Retrieved images of some queries, for people to look at: conditions from head to tail; best, median, worst.
 
 The list is plain data (ids, scores, no words of reports), so that the report can be written again without
-ranking anything.
+ranking anything. Heat-maps of the queries and their first hits are pictures, and are kept apart from it.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
 
 from eval.embeddings import Ranking
 from eval.items import Items
+from eval.pictures import bounded, data_uri
 from eval.protocol import Protocol
-from eval.radir_retrieval.radir_retrieval import correct_candidates
+from eval.radir_retrieval import correct_candidates
+from eval.task_parts import TaskParts
 from eval.tasks import CONDITIONAL, TaskScores, gallery_of, relevance_block
 
+HEAT_MAPS = "heat_maps.json"
 HITS = 5  # retrieved images shown for each query
 CONDITIONS = 6  # anatomies shown, spread from head to tail
 KINDS = ("best", "median", "worst")
+MOST_HEAT_MAPS = 36  # a query's and its first hit's, for all examples
+_HEAT_PX = 200  # of the longer side of a heat-map; a row of slices is as wide as it was drawn
 
 
 def collect_examples(
@@ -113,3 +120,74 @@ def _hits(
         }
         for place in top
     ]
+
+
+def draw_heat_maps(
+    items: Items,
+    rankings: Mapping[str, Ranking],
+    examples: Sequence[Mapping[str, Any]],
+    parts: TaskParts | None = None,
+    progress: bool = False,
+    most: int = MOST_HEAT_MAPS,
+) -> list[dict[str, Any]]:
+    """Heat-maps of the examples' queries and first hits, by the first model that can draw any.
+
+    Args:
+        items: the split.
+        rankings: model name -> ranking.
+        examples: from `collect_examples`.
+        parts: what an earlier run has drawn is taken from here, and what this one draws kept.
+        progress: show a progress bar.
+        most: at most so many pictures; with fewer than all, the best queries come first, then the worst.
+
+    Returns:
+        One entry a pair: {"anatomy", "model", "query_id", "image_id", "query", "hit", "wide"}, where query
+        and hit are JPEGs as data URIs, and wide says that they are rows of slices.
+    """
+    priority = ("best", "worst", "median")
+    wanted = sorted(examples, key=lambda example: priority.index(example["kind"]))[: most // 2]
+    for name, ranking in rankings.items():
+        bar = tqdm(wanted, desc=f"{name}: heat-maps", unit="pair", disable=not progress)
+        found = [_heat_maps(items, name, ranking, example, parts) for example in bar]
+        drawn = [pair for pair in found if pair is not None]
+        if drawn:
+            return drawn
+    return []
+
+
+def _heat_maps(
+    items: Items, name: str, ranking: Ranking, example: Mapping[str, Any], parts: TaskParts | None
+) -> dict[str, Any] | None:
+    """The heat-maps of a query and its first hit; None if the model cannot draw them."""
+    anatomy, query_id = example["anatomy"], example["query_id"]
+    hits = example["models"].get(name, ())
+    if not hits:
+        return None
+    image_id = hits[0]["image_id"]
+    piece = (name, f"heat-maps of {query_id} and {image_id}", anatomy)
+    kept = None if parts is None else parts.load(*piece)
+    if kept is None:
+        query, hit = (int(np.flatnonzero(items.image_ids == one)[0]) for one in (query_id, image_id))
+        pictures = ranking.heat_map(query, anatomy, hit), ranking.heat_map(hit, anatomy, query)
+        if pictures[0] is None or pictures[1] is None:
+            return None
+        kept = {
+            "query": _packed(pictures[0]),
+            "hit": _packed(pictures[1]),
+            "wide": np.array(_wide(pictures[0])),
+        }
+        if parts is not None:
+            parts.save(kept, *piece)
+    about = {"anatomy": anatomy, "model": name, "query_id": query_id, "image_id": image_id}
+    sides = {side: bytes(kept[side]).decode() for side in ("query", "hit")}
+    return {**about, **sides, "wide": bool(kept["wide"])}
+
+
+def _wide(picture: Image.Image) -> bool:
+    return picture.width > 2 * picture.height
+
+
+def _packed(picture: Image.Image) -> np.ndarray:
+    """A heat-map as the bytes of its data URI, uint8."""
+    small = picture if _wide(picture) else bounded(picture, _HEAT_PX)
+    return np.frombuffer(data_uri(small).encode(), dtype=np.uint8)

@@ -1,11 +1,14 @@
-"""Precision@k by gold label: do neighbours share what people saw? Nobody has to trust text similarity alone.
+"""Retrieval by gold label: do neighbours share what was labelled? Nobody has to trust text similarity alone.
 
-For a query positive for a label: the share of its top k candidates that are positive too. Candidates without
-a certain label (uncertain, or not labelled) are no candidates for that label. Where the labels name an
-anatomy, rankings that take conditions are also asked under it.
+For a query positive for a label: the share of its top k candidates that are positive too (precision@k), and
+the average precision of its full ranking, whose mean over queries is the mAP. Candidates without a certain
+label (uncertain, or not labelled) are no candidates for that label. Where the labels name an anatomy,
+rankings that take conditions are also asked under it. The chance level is that of a random order.
+
+A block of queries is ranked once for all labels; queries x candidates as a whole never exist.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,39 +16,53 @@ import numpy as np
 import pandas as pd
 
 from eval.embeddings import Ranking
-from eval.items import Items
+from eval.items import WHOLE, Items
+from eval.label_metrics import POSITIVE, UNKNOWN, LabelScores, RankedBlock, chance_level
 from eval.protocol import Protocol
-from eval.radir_retrieval import precision_at
 from eval.statistics import Bootstrap, macro_draws
 from eval.summary import bounds, number
+from eval.task_parts import TaskParts
 from eval.tasks import blocks_of
 
+GOLD = "gold"  # the task's name among the pieces of `TaskParts`
 HOLISTIC, CONDITIONED = "holistic", "conditioned"
+HOLISTIC_WITH_ANATOMY = "holistic_with_anatomy"  # an average to compare that of CONDITIONED with
+_METRICS = LabelScores._fields
+
+# Mode (HOLISTIC, CONDITIONED), label -> (Q, 2) float64, the metrics of the label's queries.
+_Found = dict[tuple[str, str], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class _Label:
-    """A label over the items: (N,) float32 1 present, 0 absent, NaN unknown; its anatomy, if any."""
+    """A label over the items: (N,) int8 POSITIVE, NEGATIVE or UNKNOWN; its anatomy, if any."""
 
     name: str
     values: np.ndarray
     anatomy: str | None
-    queries: np.ndarray  # (Q,) int64, positions of the positive images
+
+    @property
+    def queries(self) -> np.ndarray:
+        """Positions of the positive images: (Q,) int64."""
+        return np.flatnonzero(self.values == POSITIVE)
 
 
-def gold_precision(
-    items: Items, rankings: Mapping[str, Ranking], protocol: Protocol
+def score_gold(
+    items: Items, rankings: Mapping[str, Ranking], protocol: Protocol, parts: TaskParts | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Precision@k by label for each model; empty without gold labels in the split.
+    """Precision@k and mAP by label for each model; empty without gold labels in the split.
 
     Args:
         items: the split; its dataset's `labels()` gives study_id, label, value and, optionally, anatomy.
         rankings: model name -> its ranking of these items.
         protocol: gold_k, min_queries (labels with fewer positive images are left out), exclusions, bootstrap.
+        parts: what an earlier run has finished is taken from here, and what this one finishes kept.
 
     Returns:
-        model -> {"k", "labels": {LABEL: {"n_queries", "anatomy", "chance", "holistic", "conditioned"}},
-        "macro"}, where holistic and conditioned are {"precision", "ci95"}.
+        model -> {"k", "origin": who set the labels, "labels": {LABEL: {"n_queries", "n_without_correct",
+        "anatomy", "chance", "chance_average_precision", "holistic", "conditioned"}}, "macro": {"holistic",
+        "holistic_with_anatomy", "conditioned"}}, where holistic and conditioned are {"precision", "ci95",
+        "average_precision", "average_precision_ci95"}.
 
     Raises:
         ValueError: the labels name an anatomy that the dataset does not have.
@@ -54,9 +71,11 @@ def gold_precision(
     if not labels:
         return {}
     bootstrap = Bootstrap(int(items.subjects.max()) + 1, protocol.bootstrap_draws, protocol.seed)
-    chance = {label.name: number(_mean(_chance(items, label, protocol))) for label in labels}
+    chance = _chance(items, labels, protocol)
+    shared = {"k": protocol.gold_k, "origin": items.dataset.facts.label_origin}
     return {
-        name: _of_model(items, ranking, labels, chance, bootstrap, protocol)
+        name: shared
+        | _of_model(items, labels, _found(items, name, ranking, labels, protocol, parts), chance, bootstrap)
         for name, ranking in rankings.items()
     }
 
@@ -69,11 +88,10 @@ def _labels(items: Items, protocol: Protocol) -> list[_Label]:
     labels = []
     for name, rows in table.groupby("label", sort=True):
         values = rows.set_index(rows["study_id"].astype(str))["value"].astype(float)
-        own = pd.Series(items.study_ids).map(values[values.isin([0, 1])]).to_numpy(dtype=np.float32)
-        anatomy = _anatomy_of(rows, str(name), known)
-        queries = np.flatnonzero(own == 1)
-        if len(queries) >= max(2, protocol.min_queries):
-            labels.append(_Label(str(name), own, anatomy, queries))
+        own = pd.Series(items.study_ids).map(values[values.isin([0, 1])]).fillna(UNKNOWN)
+        label = _Label(str(name), own.to_numpy(dtype=np.int8), _anatomy_of(rows, str(name), known))
+        if len(label.queries) >= max(2, protocol.min_queries):
+            labels.append(label)
     return labels
 
 
@@ -91,90 +109,148 @@ def _anatomy_of(rows: pd.DataFrame, label: str, known: set[str]) -> str | None:
     return names[0]
 
 
-def _relevance(items: Items, label: _Label, queries: np.ndarray, protocol: Protocol) -> np.ndarray:
-    """1 where a candidate shares the label, 0 where not, NaN where it is no candidate: (Q, N) float32."""
-    excluded = items.excluded(
-        queries, np.arange(len(items)), protocol.exclude_self, protocol.exclude_same_subject
-    )
-    return np.where(excluded, np.float32(np.nan), label.values[None, :])
+def _found(
+    items: Items,
+    model: str,
+    ranking: Ranking,
+    labels: Sequence[_Label],
+    protocol: Protocol,
+    parts: TaskParts | None,
+) -> _Found:
+    """The metrics of a model's queries, holistic and under the labels' anatomies."""
+    anatomies = sorted({label.anatomy for label in labels if label.anatomy and ranking.covers(label.anatomy)})
+    found: _Found = {}
+    for anatomy in (WHOLE, *anatomies):
+        asked = [label for label in labels if not anatomy or label.anatomy == anatomy]
+        part = parts.load(model, GOLD, anatomy) if parts is not None else None
+        if part is None:
+            scored = _score(items, ranking, asked, anatomy, protocol)
+            part = {str(place): values for place, values in enumerate(scored)}
+            if parts is not None:
+                parts.save(part, model, GOLD, anatomy)
+        mode = CONDITIONED if anatomy else HOLISTIC
+        found |= {(mode, label.name): part[str(place)] for place, label in enumerate(asked)}
+    return found
 
 
-def _chance(items: Items, label: _Label, protocol: Protocol) -> np.ndarray:
-    """Precision of a ranking without knowledge: the share of positive candidates, (Q,) float64."""
-    parts = []
-    for queries in blocks_of(label.queries, len(items)):
-        relevance = _relevance(items, label, queries, protocol)
-        count = (~np.isnan(relevance)).sum(axis=1)
-        total = np.nansum(relevance, axis=1, dtype=np.float64)
-        parts.append(np.divide(total, count, out=np.full(len(queries), np.nan), where=count > 0))
-    return np.concatenate(parts)
-
-
-def _precision(
-    items: Items, ranking: Ranking, label: _Label, anatomy: str | None, protocol: Protocol
-) -> np.ndarray:
-    """Precision@k of each positive query: (Q,) float64."""
+def _score(
+    items: Items, ranking: Ranking, labels: Sequence[_Label], anatomy: str, protocol: Protocol
+) -> list[np.ndarray]:
+    """For each label (Q, 2) float64: precision@k and average precision of its queries under a condition."""
     everyone = np.arange(len(items))
-    return np.concatenate(
-        [
-            precision_at(
-                ranking.scores(anatomy, queries, everyone),
-                _relevance(items, label, queries, protocol),
-                protocol.gold_k,
-            )
-            for queries in blocks_of(label.queries, len(items))
-        ]
+    asked = np.flatnonzero(np.any([label.values == POSITIVE for label in labels], axis=0))
+    blocks: list[list[np.ndarray]] = [[] for _ in labels]
+    for queries in blocks_of(asked, len(items)):
+        scores = ranking.scores(anatomy or None, queries, everyone)
+        ranked = RankedBlock(scores, _excluded(items, queries, everyone, protocol))
+        for label, of_label in zip(labels, blocks, strict=True):
+            rows = np.flatnonzero(label.values[queries] == POSITIVE)
+            of_label.append(np.stack(ranked.scores(rows, label.values, protocol.gold_k), axis=1))
+    return [np.concatenate(of_label) for of_label in blocks]
+
+
+def _excluded(items: Items, queries: np.ndarray, candidates: np.ndarray, protocol: Protocol) -> np.ndarray:
+    return items.excluded(queries, candidates, protocol.exclude_self, protocol.exclude_same_subject)
+
+
+def _chance(items: Items, labels: Sequence[_Label], protocol: Protocol) -> dict[str, np.ndarray]:
+    """Label -> (Q, 2) float64, the metrics of a random order."""
+    of_label = {}
+    for label in labels:
+        marks = np.stack([label.values != UNKNOWN, label.values == POSITIVE], axis=1).astype(np.int64)
+        counts = (marks.sum(axis=0) - _excluded_sums(items, marks, protocol))[label.queries]
+        of_label[label.name] = np.stack(chance_level(counts[:, 0], counts[:, 1]), axis=1)
+    return of_label
+
+
+def _excluded_sums(items: Items, table: np.ndarray, protocol: Protocol) -> np.ndarray:
+    """Sums of a table (N, M) over the images that each image must not be compared with: (N, M)."""
+    if not protocol.exclude_same_subject:
+        return table * int(protocol.exclude_self)
+    both = np.stack([items.subjects, items.study_numbers], axis=1)
+    pairs = np.unique(both, axis=0, return_inverse=True)[1].ravel()
+    subject, study, twice = (
+        np.stack([np.bincount(groups, weights=column)[groups] for column in table.T], axis=1)
+        for groups in (items.subjects, items.study_numbers, pairs)
     )
+    return subject + study - twice
 
 
 def _of_model(
     items: Items,
-    ranking: Ranking,
-    labels: list[_Label],
-    chance: dict[str, float | None],
+    labels: Sequence[_Label],
+    found: _Found,
+    chance: Mapping[str, np.ndarray],
     bootstrap: Bootstrap,
-    protocol: Protocol,
 ) -> dict[str, Any]:
-    found: dict[tuple[str, str], np.ndarray] = {}
-    for label in labels:
-        found[HOLISTIC, label.name] = _precision(items, ranking, label, None, protocol)
-        if label.anatomy and ranking.covers(label.anatomy):
-            found[CONDITIONED, label.name] = _precision(items, ranking, label, label.anatomy, protocol)
-    queries = {label.name: label.queries for label in labels}
-    groups = [(values[:, None], items.subjects[queries[name]]) for (_, name), values in found.items()]
-    draws = dict(zip(found, bootstrap.means(groups), strict=True))
+    """`labels` and `macro` of a model's block."""
+    subjects = {label.name: items.subjects[label.queries] for label in labels}
+    drawn = bootstrap.means([(values, subjects[name]) for (_, name), values in found.items()])
+    draws = dict(zip(found, drawn, strict=True))
     blocks: dict[str, dict[str, Any]] = {}
     for label in labels:
+        by_chance = dict(zip(("chance", "chance_average_precision"), _means(chance[label.name]), strict=True))
         blocks[label.name] = {
             "n_queries": len(label.queries),
+            "n_without_correct": int(np.isnan(chance[label.name][:, 1]).sum()),
             "anatomy": label.anatomy,
-            "chance": chance[label.name],
+            **by_chance,
         }
         for mode in (HOLISTIC, CONDITIONED):
-            if (mode, label.name) in found:
-                drawn = draws[mode, label.name][:, 0]
-                value = number(_mean(found[mode, label.name]))
-                blocks[label.name][mode] = {"precision": value, "ci95": bounds(drawn)}
-    conditioned = [label.name for label in labels if (CONDITIONED, label.name) in found]
-    macro = {HOLISTIC: _macro(found, draws, HOLISTIC, [label.name for label in labels])}
-    if conditioned:
-        macro[CONDITIONED] = _macro(found, draws, CONDITIONED, conditioned)
-        macro["holistic_of_conditioned"] = _macro(found, draws, HOLISTIC, conditioned)
-    return {"k": protocol.gold_k, "labels": blocks, "macro": macro}
+            if (key := (mode, label.name)) in found:
+                blocks[label.name][mode] = _figures(_means(found[key]), draws[key])
+    return {"labels": blocks, "macro": _macros(labels, found, draws, chance)}
 
 
-def _macro(
-    found: dict[tuple[str, str], np.ndarray],
-    draws: dict[tuple[str, str], np.ndarray],
-    mode: str,
-    names: list[str],
+def _macros(
+    labels: Sequence[_Label],
+    found: _Found,
+    draws: Mapping[tuple[str, str], np.ndarray],
+    chance: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Unweighted mean over labels, with its interval."""
-    mean = _mean(np.array([_mean(found[mode, name]) for name in names]))
-    drawn = macro_draws([draws[mode, name] for name in names])[:, 0]
-    return {"n_labels": len(names), "precision": number(mean), "ci95": bounds(drawn)}
+    """Unweighted means over labels, with intervals: of all, and of those that name an anatomy."""
+    wanted = {
+        HOLISTIC: (HOLISTIC, [label.name for label in labels]),
+        HOLISTIC_WITH_ANATOMY: (HOLISTIC, [label.name for label in labels if label.anatomy]),
+        CONDITIONED: (CONDITIONED, [label.name for label in labels if (CONDITIONED, label.name) in found]),
+    }
+    macros = {}
+    for key, (mode, over) in wanted.items():
+        if not over:
+            continue
+        by_chance = _mean_of([_means(chance[name]) for name in over])
+        figures = _figures(
+            _mean_of([_means(found[mode, name]) for name in over]),
+            macro_draws([draws[mode, name] for name in over]),
+        )
+        macros[key] = {
+            "n_labels": len(over),
+            "chance": by_chance[0],
+            "chance_average_precision": by_chance[1],
+            **figures,
+        }
+    return macros
 
 
-def _mean(values: np.ndarray) -> float:
+def _figures(values: Sequence[float | None], draws: np.ndarray) -> dict[str, Any]:
+    """Both metrics with their intervals: draws (B, 2)."""
+    return {
+        "precision": values[0],
+        "ci95": bounds(draws[:, 0]),
+        "average_precision": values[1],
+        "average_precision_ci95": bounds(draws[:, 1]),
+    }
+
+
+def _means(values: np.ndarray) -> list[float | None]:
+    """Column means of what is defined: (Q, 2)."""
+    return [_mean(column) for column in values.T]
+
+
+def _mean_of(rows: Sequence[Sequence[float | None]]) -> list[float | None]:
+    return _means(np.array(rows, dtype=np.float64))  # None becomes NaN
+
+
+def _mean(values: np.ndarray) -> float | None:
     defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else float("nan")
+    return number(float(defined.mean())) if len(defined) else None

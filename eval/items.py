@@ -53,6 +53,14 @@ class Items:
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    def image(self, position: int) -> Any:
+        """The image as the image processors take it: a PIL image, or a Volume.
+
+        Raises:
+            ValueError: the volume is missing or damaged.
+        """
+        return self.dataset.image(self.studies[position])
+
     @cached_property
     def anatomies(self) -> tuple[dict[str, Any], ...]:
         """The dataset's anatomies: name, parent, region, synonyms."""

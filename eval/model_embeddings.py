@@ -1,25 +1,26 @@
 """Embeddings of a RadIR model: each image is encoded once, for the holistic features and all anatomies."""
 
-import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm.auto import tqdm
 
-from eval.embeddings import ArrayRanking, Source
-from eval.items import WHOLE, Items
-from modeling_radir.indexing import check_model, embed, load
+from eval.encoder import Encoder, Encoding
+from eval.fingerprint import code_digest, model_digest
+from eval.items import Items
+from eval.model_heat_maps import ModelHeatMaps
+from modeling_radir.indexing import check_model, embed_all, load
 
-logger = logging.getLogger(__name__)
 
-
-class ModelEmbeddings(Source):
+class ModelEmbeddings(Encoder):
     """A RadIR model; one without fusion (a plain CLIP) ranks by its holistic features under every anatomy.
 
-    The conditional vectors of all N images under all Q anatomies that the split has are kept in memory:
-    N x Q x d x 4 bytes.
+    The conditional vectors of all N images under all Q anatomies that the split has take N x Q x d x 4 bytes:
+    in memory here, on disk behind `eval.embedding_cache.CachedEmbeddings`.
 
     Args:
         folder_or_hub_id: what `save_pretrained` wrote, or a Hub id.
@@ -44,76 +45,71 @@ class ModelEmbeddings(Source):
         self.name = name or Path(self.location).resolve().name
         self.batch_size, self.progress = batch_size, progress
         self.device = device
+        self._heat_maps: ModelHeatMaps | None = None
         check_model(self.location)
 
+    def fingerprint(self) -> str | None:
+        model = model_digest(self.location)
+        return None if model is None else f"RadIR model {model}, code {code_digest('modeling_radir')}"
+
+    def encoding(self, items: Items) -> Encoding:
+        return _ModelEncoding(self, items)
+
+    def heat_map(
+        self, items: Items, position: int, anatomy: str, hit: int | None = None
+    ) -> Image.Image | None:
+        if self._heat_maps is None or self._heat_maps.items is not items:
+            self._heat_maps = ModelHeatMaps(self.location, items, self.device)
+        return self._heat_maps.draw(position, anatomy, hit)
+
+
+class _ModelEncoding(Encoding):
+    """A loaded model and its processor, encoding the items of one split."""
+
+    def __init__(self, source: ModelEmbeddings, items: Items) -> None:
+        self._source, self._items = source, items
+        self._model, self._processor = load(source.location, source.device)
+        if self._model.config.fusion_config is not None:
+            names = (anatomy["name"] for anatomy in items.anatomies)
+            self.conditions = tuple(name for name in names if len(items.members(name)) > 1)
+
     @torch.inference_mode()
-    def open(self, items: Items) -> ArrayRanking:
-        model, processor = load(self.location, self.device)
-        anatomies = [a["name"] for a in items.anatomies if len(items.members(a["name"])) > 1]
+    def images(self, start: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        positions = self._bar(range(start, len(self._items)), "images", "image")
+        pixels = (
+            self._processor(images=self._items.image(position), return_tensors="pt")["pixel_values"]
+            for position in positions
+        )
         queries = None
-        if model.config.fusion_config is not None and anatomies:
-            queries = model.encode_anatomies(**self._tokens(model, processor, anatomies))  # (Q, d)
-        holistic, conditional = self._images(model, processor, items, queries)
-        reports = self._reports(model, processor, items)
-        by_anatomy = {} if conditional is None else dict(zip(anatomies, conditional, strict=True))
-        return ArrayRanking(holistic, by_anatomy, reports)
+        if self.conditions:
+            queries = self._model.encode_anatomies(**self._tokens(self.conditions))  # (Q, d)
+        for whole, fused in embed_all(self._model, pixels, queries, self._source.batch_size):
+            # (B, d), (B, Q, d)
+            yield self._checked(whole), None if fused is None else self._checked(fused.transpose(0, 1))
 
-    @staticmethod
-    def _tokens(model: Any, processor: Any, texts: list[str]) -> dict[str, torch.Tensor]:
-        tokens = processor(text=texts, return_tensors="pt")
-        return {key: tokens[key].to(model.device) for key in ("input_ids", "attention_mask")}
+    @torch.inference_mode()
+    def texts(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
+        size = self._source.batch_size
+        for start in self._bar(range(0, len(texts), size), "reports", "batch"):
+            yield self._checked(self._model.get_text_features(**self._tokens(texts[start : start + size])))
 
-    def _images(
-        self, model: Any, processor: Any, items: Items, queries: torch.Tensor | None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Holistic vectors (N, d) and conditional ones (Q, N, d), float32."""
-        holistic: np.ndarray | None = None
-        conditional: np.ndarray | None = None
-        for start in self._batches(len(items), "images"):
-            stop = min(start + self.batch_size, len(items))
-            images = items.studies[start:stop]["image"]
-            pixels = processor(images=images, return_tensors="pt")["pixel_values"]
-            whole, fused = embed(model, pixels, queries)  # (B, d), (B, Q, d)
-            holistic = self._stored(holistic, (len(items), whole.shape[-1]), np.s_[start:stop], whole)
-            if fused is not None:
-                shape = (fused.shape[1], len(items), fused.shape[-1])
-                conditional = self._stored(conditional, shape, np.s_[:, start:stop], fused.transpose(0, 1))
-        assert holistic is not None  # Items hold two images or more
-        return holistic, conditional
+    def _tokens(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        tokens = self._processor(text=list(texts), return_tensors="pt")
+        return {key: tokens[key].to(self._model.device) for key in ("input_ids", "attention_mask")}
 
-    def _reports(self, model: Any, processor: Any, items: Items) -> np.ndarray:
-        """Text vectors of the images' reports (N, d) float32, NaN without one; each text is encoded once."""
-        members = items.members(WHOLE)
-        texts = [items.text(int(position), WHOLE) for position in members]
-        unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        names = list(unique)
-        vectors: np.ndarray | None = None
-        for start in self._batches(len(names), "reports"):
-            stop = min(start + self.batch_size, len(names))
-            encoded = model.get_text_features(**self._tokens(model, processor, names[start:stop]))
-            vectors = self._stored(vectors, (len(names), encoded.shape[-1]), np.s_[start:stop], encoded)
-        if vectors is None:
-            raise ValueError(
-                f"{items.dataset.name}/{items.split} has no report text: there is nothing to retrieve by"
-            )
-        reports = np.full((len(items), vectors.shape[1]), np.nan, dtype=np.float32)
-        reports[members] = vectors[[unique[text] for text in texts]]
-        return reports
+    def _bar(self, over: range, what: str, unit: str) -> Any:
+        title = f"{self._source.name}: {what}"
+        return tqdm(over, desc=title, unit=unit, disable=not self._source.progress)
 
-    def _batches(self, count: int, what: str) -> Any:
-        title = f"{self.name}: {what}"
-        return tqdm(range(0, count, self.batch_size), desc=title, unit="batch", disable=not self.progress)
+    def _checked(self, values: torch.Tensor) -> np.ndarray:
+        """The values as float32 in memory.
 
-    def _stored(
-        self, target: np.ndarray | None, shape: tuple[int, ...], where: Any, values: torch.Tensor
-    ) -> np.ndarray:
-        """The target (made at the first batch, when d is known) with the batch's values in their place."""
+        Raises:
+            ValueError: one of them is not finite.
+        """
         found = values.float().cpu().numpy()
         if not np.isfinite(found).all():
             raise ValueError(
-                f"{self.name} gives vectors that are not finite: the checkpoint is damaged or diverged"
+                f"{self._source.name} has vectors that are not finite: the checkpoint is damaged or diverged"
             )
-        if target is None:
-            target = np.empty(shape, dtype=np.float32)
-        target[where] = found
-        return target
+        return found

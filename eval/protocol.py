@@ -20,8 +20,9 @@ class Protocol:
     ks_conditional: tuple[int, ...] = (3, 5, 10)  # cut-offs of Tables 2 and 3
     min_queries: int = 10  # anatomies with fewer queries that have a correct candidate are not in averages
     max_per_anatomy: int | None = None  # at most so many images for each anatomy, drawn with the seed
-    seed: int = 0  # of that draw and of the bootstrap
-    bootstrap_draws: int = 1000  # resamples of the patients behind each 95% interval
+    seed: int = 0  # of that draw, of the bootstrap and of the randomisation tests
+    bootstrap_draws: int = 10_000  # resamples of the patients behind each 95% interval
+    randomisations: int = 10_000  # random swaps of the models' results behind each p-value
     gold_k: int = 5  # cut-off of the precision by gold label
 
     def __post_init__(self) -> None:
@@ -32,9 +33,9 @@ class Protocol:
                 raise ValueError(f"{name} is {list(ks)}: give ascending cut-offs of at least 1")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}: relevance lies between 0 and 1")
-        for name, lowest in (("min_queries", 1), ("bootstrap_draws", 1), ("gold_k", 1)):
-            if getattr(self, name) < lowest:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least {lowest}")
+        for name in ("min_queries", "bootstrap_draws", "randomisations", "gold_k"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.max_per_anatomy is not None and self.max_per_anatomy < 2:
             raise ValueError(
                 f"max_per_anatomy is {self.max_per_anatomy}: retrieval needs at least 2 images, or None"
@@ -51,6 +52,10 @@ class Protocol:
             "ndcg": "linear gain, discount log2(i + 1), ideal over the same candidates",
             "ties": "expectation over the orders of equal scores",
             "image_to_report": "gallery: a report a study, of all patients; correct: the image's own report",
-            "averages": "unweighted over anatomies; queries with a correct candidate >= min_queries",
+            "averages": "over anatomies with >= min_queries queries that have a correct candidate; macro: "
+            "each anatomy counts alike, weighted: each query",
             "intervals": "95% percentile bootstrap over patients, the same draws for all models and tasks",
+            "p_values": "paired randomisation, all queries of a patient swapped together, two-sided, "
+            "(1 + b) / (1 + R); p_holm: Holm's correction over all metrics of a pair of models",
+            "effect_size": "mean paired difference over the standard deviation of the patients' differences",
         }

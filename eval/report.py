@@ -1,42 +1,49 @@
 """report.html: one self-contained page of the results, with the retrieved images to look at.
 
 Written from what `evaluate_models` left in its folder and the local dataset; nothing is ranked again and
-nothing is loaded from a network. The page holds images and report text, and says so in its footer.
+nothing is loaded from a network: the page's own security policy forbids it. The page holds images and report
+text, and says at its head who may see them. Equal results give equal bytes.
 """
 
-import base64
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
-from PIL import Image
 
 from dataset_scripts.atomic import atomic_path
-from dataset_scripts.explain import explain
 from dataset_scripts.folder import BuiltDataset
+from dataset_scripts.records import Sharing
 from eval.benchmark import EXAMPLES, RESULTS
+from eval.contact_sheets import contact_sheets
+from eval.examples import HEAT_MAPS
 from eval.items import Items
+from eval.pictures import volume_note
+from eval.plots import gains, head_to_tail, looks
 from eval.summary import MACRO
-from eval.tables import TASK_TITLES, all_tables, introduction, percent, summary, with_interval
-from eval.tasks import CONDITIONAL
+from eval.tables import TASK_TITLES, Table, all_tables, introduction, percent, summary, with_interval
 
 REPORT = "report.html"
-THUMBNAIL_PX = 160
 _TEMPLATE = "report.html.j2"
-_COLORS = 6  # classes m0 .. m5 of the template
-_LINKS = 6  # matches of entities shown for a hit
+_FORBIDDEN = {
+    Sharing.RESTRICTED: "their licence ({licence}) does not allow passing them on",
+    Sharing.CREDENTIALED: "only people with signed access to the source may hold them ({licence})",
+}
+_COLUMNS = 16  # of a table at most; more, where groups of columns can stand alone, become several tables
+_FIGURES_ONLY = "results.json and tables.md hold figures only."
 
 
-def write_report(dataset: BuiltDataset, out: Path) -> Path:
+def write_report(dataset: BuiltDataset, out: Path, progress: bool = False) -> Path:
     """Write report.html beside the results.
 
     Args:
         dataset: the dataset that was evaluated, for its images and texts.
         out: the folder that `evaluate_models` wrote.
+        progress: show a progress bar over the queries.
 
     Returns:
         The path of the page.
@@ -45,68 +52,121 @@ def write_report(dataset: BuiltDataset, out: Path) -> Path:
         ValueError: the folder holds no results, or those of another dataset.
     """
     results, examples = (_read(Path(out) / name) for name in (RESULTS, EXAMPLES))
+    heat_maps = _read(Path(out) / HEAT_MAPS) if (Path(out) / HEAT_MAPS).is_file() else []
     if results["dataset"] != dataset.name:
         raise ValueError(
             f"{out} holds the results of {results['dataset']}, not of {dataset.name}: open that dataset"
         )
-    page = render(results, examples, Items(dataset, results["split"]))
+    page = render(results, examples, heat_maps, Items(dataset, results["split"]), progress)
     target = Path(out) / REPORT
     with atomic_path(target) as path:
         path.write_text(page, encoding="utf-8")
     return target
 
 
-def render(results: Mapping[str, Any], examples: Sequence[Mapping[str, Any]], items: Items) -> str:
+def render(
+    results: Mapping[str, Any],
+    examples: Sequence[Mapping[str, Any]],
+    heat_maps: Sequence[Mapping[str, Any]],
+    items: Items,
+    progress: bool = False,
+) -> str:
     """The page as one string.
 
     Args:
         results: the content of results.json.
         examples: the content of examples.json.
+        heat_maps: the content of heat_maps.json; none where no model can draw any.
         items: the split, for thumbnails and texts.
+        progress: show a progress bar over the queries.
 
     Raises:
         ValueError: the examples name an image that the split does not have.
     """
+    sheets = contact_sheets(results, examples, heat_maps, items, progress)
+    template = _environment().get_template(_TEMPLATE)
+    return template.render(
+        results=results,
+        introduction=introduction(results),
+        notice=sharing_notice(items.dataset),
+        looks=looks(results),
+        headline=_headline(results),
+        summary=summary(results),
+        tables=[part for table in all_tables(results) for part in _parts(table)],
+        head_to_tail=head_to_tail(results),
+        gains=gains(results),
+        sheets=sheets,
+        has_heat_maps=bool(heat_maps),
+        volume_note=volume_note() if items.dataset.holds_volumes else "",
+        protocol=_plain(results["protocol"]),
+    )
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters["percent"] = percent
-    return environment.get_template(_TEMPLATE).render(
-        results=results,
-        introduction=introduction(results),
-        colors=_colors(results),
-        headline=_headline(results),
-        summary=summary(results),
-        tables=all_tables(results),
-        bars=_bars(results),
-        conditions=_conditions(results, examples, items),
-        protocol={key: json.dumps(value) for key, value in results["protocol"].items()},
-    )
+    environment.filters |= {
+        "percent": percent,
+        "place": "{:.2f}%".format,
+        "points": _points,
+        "runs": _runs,
+    }
+    return environment
 
 
-def thumbnail(image: Any, size: int = THUMBNAIL_PX) -> str | None:
-    """A JPEG of at most size x size pixels as a data URI; None for what is no image (a volume's path)."""
-    if not isinstance(image, Image.Image):
-        return None
-    if image.mode not in ("L", "RGB"):
-        pixels = np.asarray(
-            image.convert("F")
-        )  # 16-bit and float images have no fixed range: minimum to maximum
-        spread = float(np.ptp(pixels)) or 1.0
-        image = Image.fromarray(((pixels - pixels.min()) / spread * 255).astype(np.uint8))
-    image = image.copy()
-    image.thumbnail((size, size))
-    encoded = io.BytesIO()
-    image.save(encoded, format="JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
+def sharing_notice(dataset: BuiltDataset) -> str:
+    """Why the page must not be passed on; empty where the dataset is open."""
+    holds = f"it holds images and report text of {dataset.name}"
+    try:
+        facts = dataset.facts
+    except ValueError:  # of another version: what may be done with it is not known
+        return f"Do not share this page before you know who may see it: {holds}. {_FIGURES_ONLY}"
+    if facts.sharing == Sharing.OPEN:
+        return ""
+    why = _FORBIDDEN[facts.sharing].format(licence=facts.licence)
+    return f"Do not share this page: {holds}, and {why}. {_FIGURES_ONLY}"
 
 
 def _read(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"{path} is missing: run `radir evaluate` into {path.parent} first")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _points(value: float) -> str:
+    """A difference in percentage points with its sign; none before a zero."""
+    return f"{value:+.2f}" if round(value, 2) else "0.00"
+
+
+def _plain(protocol: Mapping[str, Any]) -> dict[str, str]:
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in protocol.items()}
+
+
+def _parts(table: Table) -> list[Table]:
+    """A table, or one for each group of its columns where they are too many for a page."""
+    titles = list(dict.fromkeys(title for title, _ in table.groups if title))
+    if len(table.heads) <= _COLUMNS or len(titles) < 2:
+        return [table]
+    parts = []
+    for title in titles:
+        kept = [column for column, (group, _) in enumerate(table.groups) if group in ("", title)]
+        rows = tuple(tuple(row[column] for column in kept) for row in table.rows)
+        groups = tuple(table.groups[column] for column in kept)
+        heads = tuple(table.heads[column] for column in kept)
+        note = table.note if title == titles[-1] else ""
+        title = f"{table.title}, {title}"
+        parts.append(replace(table, title=title, heads=heads, rows=rows, note=note, groups=groups))
+    return parts
+
+
+def _runs(groups: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Neighbouring columns of one group together: (group, their names)."""
+    return [(title, [name for _, name in run]) for title, run in groupby(groups, key=itemgetter(0))]
 
 
 def _headline(results: Mapping[str, Any]) -> list[str]:
@@ -131,98 +191,3 @@ def _headline(results: Mapping[str, Any]) -> list[str]:
 def _first_k(results: Mapping[str, Any], task: str) -> int:
     ks = "ks_conditional" if task == MACRO else "ks_unconditional"
     return int(results["protocol"][ks][0])
-
-
-def _colors(results: Mapping[str, Any]) -> dict[str, str]:
-    """The colour class of each competing model; with more than six, colours come round again."""
-    names = [name for name, block in results["models"].items() if not block["reference"]]
-    return {name: f"m{index % _COLORS}" for index, name in enumerate(names)}
-
-
-def _bars(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Recall at the first conditional cut-off of each anatomy in the averages, head to tail.
-
-    A bar a competing model, an upright mark a reference.
-    """
-    k = str(results["protocol"]["ks_conditional"][0])
-    rows = []
-    for anatomy, about in results["anatomies"].items():
-        row: dict[str, Any] = {
-            "anatomy": anatomy,
-            "region": about["region"],
-            "train": about["n_train_studies"],
-        }
-        row |= {"bars": [], "ticks": []}
-        for name, block in results["models"].items():
-            value, (low, high) = (
-                block[CONDITIONAL][anatomy]["recall"][k],
-                block[CONDITIONAL][anatomy]["recall_ci95"][k],
-            )
-            kind = "ticks" if block["reference"] else "bars"
-            row[kind].append({"model": name, "value": value, "low": low, "high": high})
-        if about["in_average"]:
-            rows.append(row)
-    references = [name for name, block in results["models"].items() if block["reference"]]
-    return {"k": k, "rows": rows, "references": references}
-
-
-def _conditions(
-    results: Mapping[str, Any], examples: Sequence[Mapping[str, Any]], items: Items
-) -> list[dict[str, Any]]:
-    """The contact sheets: condition -> queries -> models -> hits, with thumbnails and regional findings."""
-    position = {image_id: index for index, image_id in enumerate(items.image_ids)}
-    unknown = [e["query_id"] for e in examples if e["query_id"] not in position]
-    if unknown:
-        raise ValueError(
-            f"the examples name image {unknown[0]}, which {items.dataset.name}/{items.split} lacks"
-        )
-    pictures: dict[str, str | None] = {}
-
-    def show(image_id: str, anatomy: str) -> dict[str, Any]:
-        if image_id not in pictures:
-            pictures[image_id] = thumbnail(items.studies[position[image_id]]["image"])
-        text = items.text(position[image_id], anatomy)
-        return {"image_id": image_id, "picture": pictures[image_id], "text": text}
-
-    sheets: dict[str, dict[str, Any]] = {}
-    for example in examples:
-        anatomy = example["anatomy"]
-        about = results["anatomies"][anatomy]
-        sheet = sheets.setdefault(anatomy, {"anatomy": anatomy, **about, "queries": []})
-        query = position[example["query_id"]]
-        models = {
-            name: [
-                {
-                    **show(hit["image_id"], anatomy),
-                    **hit,
-                    "why": _why(items, anatomy, query, position[hit["image_id"]]),
-                }
-                for hit in hits
-            ]
-            for name, hits in example["models"].items()
-        }
-        sheet["queries"].append({**example, **show(example["query_id"], anatomy), "models": models})
-    return list(sheets.values())
-
-
-def _why(items: Items, anatomy: str, query: int, hit: int) -> list[str]:
-    """What the relevance of a hit's text to the query's rests on, a match of two entities a line.
-
-    Args:
-        items: the split.
-        anatomy: whose texts are compared.
-        query, hit: positions of two images.
-
-    Returns:
-        The most telling matches first; empty where a study has no text for the anatomy.
-    """
-    rows = items.rows(anatomy)
-    if min(rows[query], rows[hit]) < 0:
-        return []
-    engine = items.dataset.engine
-    found = explain(engine.store, engine.weights, int(rows[query]), int(rows[hit]))
-    links = [str(link) for link in found.links()]
-    if not links:
-        return [found.line()]
-    left_out = len(links) - _LINKS
-    return links[:_LINKS] + ([f"and {left_out} more"] if left_out > 0 else [])

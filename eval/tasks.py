@@ -15,6 +15,7 @@ from eval.embeddings import Ranking
 from eval.items import WHOLE, Items
 from eval.protocol import Protocol
 from eval.radir_retrieval import PerQuery, retrieval_metrics
+from eval.task_parts import TaskParts
 
 IMAGE_TO_IMAGE, IMAGE_TO_REPORT, CONDITIONAL = "image_to_image", "image_to_report", "conditional"
 _BLOCK_CELLS = 2_000_000  # query x candidate cells at a time, about 100 MB of working memory
@@ -50,7 +51,11 @@ class TaskScores:
 
 
 def score_tasks(
-    items: Items, rankings: Mapping[str, Ranking], protocol: Protocol, progress: bool = True
+    items: Items,
+    rankings: Mapping[str, Ranking],
+    protocol: Protocol,
+    progress: bool = True,
+    parts: TaskParts | None = None,
 ) -> list[TaskScores]:
     """All tasks of all models: images to images, images to reports, then each anatomy that two images have.
 
@@ -59,14 +64,22 @@ def score_tasks(
         rankings: model name -> its ranking of these items.
         protocol: the choices.
         progress: show a progress bar over the tasks.
+        parts: what an earlier run has finished is taken from here, and what this one finishes kept.
     """
-    anatomies = [a["name"] for a in items.anatomies if len(items.members(a["name"])) > 1]
     scored = []
-    for anatomy in tqdm([WHOLE, *anatomies], desc="evaluate", unit="task", disable=not progress):
-        scored += _score_images(items, rankings, protocol, anatomy)
+    names = task_anatomies(items)
+    for anatomy in tqdm([WHOLE, *names], desc="evaluate", unit="task", disable=not progress):
+        scored += _score(
+            items, rankings, protocol, CONDITIONAL if anatomy else IMAGE_TO_IMAGE, anatomy, parts
+        )
         if anatomy == WHOLE:
-            scored += _score_reports(items, rankings, protocol)
+            scored += _score(items, rankings, protocol, IMAGE_TO_REPORT, WHOLE, parts)
     return scored
+
+
+def task_anatomies(items: Items) -> list[str]:
+    """The anatomies that at least two images have a text for: those with a conditional task."""
+    return [a["name"] for a in items.anatomies if len(items.members(a["name"])) > 1]
 
 
 def gallery_of(items: Items, anatomy: str, protocol: Protocol) -> np.ndarray:
@@ -95,54 +108,88 @@ def blocks_of(queries: np.ndarray, width: int) -> Iterator[np.ndarray]:
         yield queries[start : start + height]
 
 
+def report_task(items: Items) -> tuple[np.ndarray, np.ndarray]:
+    """Queries and gallery of images to reports: images with a report, and one image of each study."""
+    return items.members(WHOLE), items.first_of_studies()
+
+
+def paired_reports(items: Items, queries: np.ndarray, reports: np.ndarray) -> np.ndarray:
+    """Which report is the image's own, the correct item of images to reports: (Q, R) bool."""
+    return items.study_numbers[queries][:, None] == items.study_numbers[reports][None, :]
+
+
+def _score(
+    items: Items,
+    rankings: Mapping[str, Ranking],
+    protocol: Protocol,
+    task: str,
+    anatomy: str,
+    parts: TaskParts | None,
+) -> list[TaskScores]:
+    """All models in one task; what `parts` has is not computed again."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for name in rankings:
+        part = None if parts is None else parts.load(name, task, anatomy)
+        if part is not None:
+            found[name] = part
+    missing = {name: ranking for name, ranking in rankings.items() if name not in found}
+    if missing:
+        score = _score_reports if task == IMAGE_TO_REPORT else _score_images
+        for name, part in score(items, missing, protocol, anatomy).items():
+            found[name] = part
+            if parts is not None:
+                parts.save(part, name, task, anatomy)
+    ks = protocol.ks_conditional if task == CONDITIONAL else protocol.ks_unconditional
+    return [
+        TaskScores(
+            name, task, anatomy, ks, part["queries"], int(part["n_candidates"]), part["recall"], part["ndcg"]
+        )
+        for name, part in ((name, found[name]) for name in rankings if name in found)
+    ]
+
+
 def _score_images(
     items: Items, rankings: Mapping[str, Ranking], protocol: Protocol, anatomy: str
-) -> list[TaskScores]:
+) -> dict[str, dict[str, np.ndarray]]:
+    """Images to images: model -> queries, n_candidates, recall, ndcg."""
     gallery = gallery_of(items, anatomy, protocol)
     if len(gallery) < 2:
-        return []
+        return {}
     ks = protocol.ks_conditional if anatomy else protocol.ks_unconditional
-    parts: dict[str, list[PerQuery]] = {name: [] for name in rankings}
+    blocks: dict[str, list[PerQuery]] = {name: [] for name in rankings}
     for queries in blocks_of(gallery, len(gallery)):
         relevance = relevance_block(items, anatomy, queries, gallery, protocol)
         for name, ranking in rankings.items():
             scores = ranking.scores(anatomy or None, queries, gallery)
-            parts[name].append(retrieval_metrics(scores, relevance, ks, protocol.threshold, protocol.strict))
-    task = CONDITIONAL if anatomy else IMAGE_TO_IMAGE
-    return [_joined(name, task, anatomy, ks, gallery, len(gallery), part) for name, part in parts.items()]
+            blocks[name].append(retrieval_metrics(scores, relevance, ks, protocol.threshold, protocol.strict))
+    return {name: _joined(gallery, len(gallery), of_model) for name, of_model in blocks.items()}
 
 
-def _score_reports(items: Items, rankings: Mapping[str, Ranking], protocol: Protocol) -> list[TaskScores]:
+def _score_reports(
+    items: Items, rankings: Mapping[str, Ranking], protocol: Protocol, anatomy: str
+) -> dict[str, dict[str, np.ndarray]]:
     """Images to reports; the paired report is the correct item, so nobody is excluded (section 5.2)."""
-    images, reports = items.members(WHOLE), items.first_of_studies()
+    images, reports = report_task(items)
     if len(reports) < 2:
-        return []
-    parts: dict[str, list[PerQuery]] = {name: [] for name in rankings}
-    for queries in blocks_of(images, len(reports)):
-        relevance = items.relevance(WHOLE, queries, reports)
-        paired = items.study_numbers[queries][:, None] == items.study_numbers[reports][None, :]
-        for name, ranking in rankings.items():
-            scores = ranking.report_scores(queries, reports)
-            if scores is not None:
-                parts[name].append(
-                    retrieval_metrics(scores, relevance, protocol.ks_unconditional, correct=paired)
-                )
-    return [
-        _joined(name, IMAGE_TO_REPORT, WHOLE, protocol.ks_unconditional, images, len(reports), part)
-        for name, part in parts.items()
-        if part
-    ]
+        return {}
+    able = [name for name, r in rankings.items() if r.report_scores(images[:1], reports) is not None]
+    blocks: dict[str, list[PerQuery]] = {name: [] for name in able}
+    for queries in blocks_of(images, len(reports)) if able else ():
+        relevance = items.relevance(anatomy, queries, reports)
+        paired = paired_reports(items, queries, reports)
+        for name in able:
+            scores = rankings[name].report_scores(queries, reports)
+            assert scores is not None
+            blocks[name].append(
+                retrieval_metrics(scores, relevance, protocol.ks_unconditional, correct=paired)
+            )
+    return {name: _joined(images, len(reports), of_model) for name, of_model in blocks.items()}
 
 
-def _joined(
-    model: str,
-    task: str,
-    anatomy: str,
-    ks: tuple[int, ...],
-    queries: np.ndarray,
-    n_candidates: int,
-    parts: list[PerQuery],
-) -> TaskScores:
-    recall = np.concatenate([part.recall for part in parts])
-    ndcg = np.concatenate([part.ndcg for part in parts])
-    return TaskScores(model, task, anatomy, ks, queries, n_candidates, recall, ndcg)
+def _joined(queries: np.ndarray, n_candidates: int, blocks: list[PerQuery]) -> dict[str, np.ndarray]:
+    return {
+        "queries": queries,
+        "n_candidates": np.array(n_candidates),
+        "recall": np.concatenate([block.recall for block in blocks]),
+        "ndcg": np.concatenate([block.ndcg for block in blocks]),
+    }

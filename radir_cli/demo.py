@@ -24,6 +24,7 @@ def demo(
 ) -> None:
     """Phantoms, both training stages, a plain CLIP of the same budget, evaluation, index, search, report."""
     from configs.settings import load_config
+    from eval.model_card import write_model_card
     from train_accelerate import train
 
     settings = str(config or files("configs") / "demo.yaml")
@@ -39,6 +40,8 @@ def demo(
     results = run_evaluation(
         [str(path) for path in models], ["random"], [], str(data), "test", out / "evaluation", seed, True
     )
+    for folder in models:
+        write_model_card(folder, out / "evaluation")
     clock.lap("evaluation")
     index(str(models[0]), out / "index", dataset=str(data), split=["train"])
     query = _first_image(data, out / "query.png")

@@ -1,29 +1,52 @@
-"""`radir evaluate`: the paper's tables for any number of models."""
+"""`radir evaluate`: the paper's tables for any models; `radir export-run`: the same tasks for other tools."""
 
-from collections.abc import Callable
+import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from radir_cli.options import AsJson, Out, print_json
 
+if TYPE_CHECKING:
+    from eval.embeddings import Source
+
+Models = Annotated[
+    list[str] | None, typer.Option("--model", help="A model folder or Hub id; may be repeated.")
+]
+Dataset = Annotated[str, typer.Option(help="A built dataset: folder or Hub id.")]
+Split = Annotated[str, typer.Option(help="Which split.")]
+Baselines = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--baseline",
+        help="random, oracle, biomedclip, medclip=PATH, pmc-clip, ct-clip, medsiglip, rad-dino, biovil-t, or "
+        "any user/model; NAME=ID_OR_PATH for weights of your own; may be repeated.",
+    ),
+]
+Embeddings = Annotated[
+    list[Path] | None,
+    typer.Option(help="FILE.parquet (id, vector, optionally anatomy) of any model; may be repeated."),
+]
+Seed = Annotated[int, typer.Option(help="Of the bootstrap and the random ranking.")]
+
 
 def evaluate(
-    model: Annotated[list[str], typer.Option(help="A model folder or Hub id; may be repeated.")],
-    dataset: Annotated[str, typer.Option(help="A built dataset: folder or Hub id.")],
+    dataset: Dataset,
     out: Out,
-    split: Annotated[str, typer.Option(help="Which split.")] = "test",
-    baseline: Annotated[list[str] | None, typer.Option(help="random, oracle; may be repeated.")] = None,
-    embeddings: Annotated[
-        list[Path] | None, typer.Option(help="FILE.parquet (id, vector, optionally anatomy) of any model.")
+    model: Models = None,
+    split: Split = "test",
+    baseline: Baselines = None,
+    embeddings: Embeddings = None,
+    seed: Seed = 0,
+    heat_maps: Annotated[
+        int | None, typer.Option(help="How many the report shows at most; 0 for none.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap and the random ranking.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Recall@k and NDCG@k of models: results.json, tables.md, per-query rows and report.html."""
+    """Recall@k and NDCG@k of models: results.json, tables, per-query rows and report.html; resumes."""
     results = run_evaluation(
-        model, baseline or [], embeddings or [], dataset, split, out, seed, progress=not as_json
+        model or [], baseline or [], embeddings or [], dataset, split, out, seed, not as_json, heat_maps
     )
     if as_json:
         print_json(results)
@@ -40,28 +63,46 @@ def run_evaluation(
     out: Path,
     seed: int,
     progress: bool,
+    heat_maps: int | None = None,
 ) -> dict[str, Any]:
     """Evaluate models, baselines and embeddings alike, and write the report."""
     from dataset_scripts.folder import BuiltDataset
     from eval.benchmark import evaluate_models
-    from eval.embeddings import OracleRanking, ParquetEmbeddings, RandomRanking
-    from eval.model_embeddings import ModelEmbeddings
+    from eval.examples import MOST_HEAT_MAPS
     from eval.protocol import Protocol
     from eval.report import write_report
 
-    known: dict[str, Callable[[], Any]] = {"random": lambda: RandomRanking(seed), "oracle": OracleRanking}
-    for name in baselines:
-        if name not in known:
-            raise ValueError(f"there is no baseline {name!r}; there are {', '.join(known)}")
     data = BuiltDataset.open(dataset)
-    sources = [
+    sources = _sources(models, baselines, embeddings, seed, progress)
+    drawn = MOST_HEAT_MAPS if heat_maps is None else heat_maps
+    results = evaluate_models(data, split, sources, Protocol(seed=seed), out, progress, heat_maps=drawn)
+    write_report(data, out, progress=progress)
+    return results
+
+
+def _sources(
+    models: list[str], baselines: list[str], embeddings: list[Path], seed: int, progress: bool
+) -> "list[Source]":
+    from eval.baselines import BASELINES, parse_baseline
+    from eval.embeddings import OracleRanking, ParquetEmbeddings, RandomRanking
+    from eval.model_embeddings import ModelEmbeddings
+    from modeling_radir.naming import unknown_name
+
+    if not (models or baselines or embeddings):
+        raise ValueError("there is nothing to rank by: give --model, --baseline or --embeddings")
+    references: dict[str, Any] = {"random": lambda: RandomRanking(seed), "oracle": OracleRanking}
+    known = [*references, *BASELINES]
+    for name in baselines:
+        if name not in known and not ("=" in name or "/" in name or Path(name).is_dir()):
+            raise unknown_name("baseline", name, known)
+    return [
         *(ModelEmbeddings(path, progress=progress) for path in models),
         *(ParquetEmbeddings(path) for path in embeddings),
-        *(known[name]() for name in baselines),
+        *(
+            references[name]() if name in references else parse_baseline(name, progress=progress)
+            for name in baselines
+        ),
     ]
-    results = evaluate_models(data, split, sources, Protocol(seed=seed), out, progress)
-    write_report(data, out)
-    return results
 
 
 def print_summary(results: dict[str, Any], out: Path) -> None:
@@ -70,3 +111,43 @@ def print_summary(results: dict[str, Any], out: Path) -> None:
 
     typer.echo(summary_table(results))
     typer.echo(f"figures: {out / 'results.json'}\nreport:  {(out / 'report.html').resolve().as_uri()}")
+
+
+def export_run(
+    dataset: Dataset,
+    out: Out,
+    model: Models = None,
+    split: Split = "test",
+    baseline: Baselines = None,
+    embeddings: Embeddings = None,
+    anatomy: Annotated[
+        list[str] | None, typer.Option(help="Tasks of these anatomies alone; may be repeated.")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="Candidates of a query in a run.")] = None,
+    include_text: Annotated[
+        bool, typer.Option("--include-text", help="Texts too, though the dataset is not open.")
+    ] = False,
+    include_images: Annotated[
+        bool, typer.Option("--include-images", help="Images too, though the dataset is not open.")
+    ] = False,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Write the benchmark's tasks and rankings as TREC files and as a corpus / queries / gains folder."""
+    from dataset_scripts.folder import BuiltDataset
+    from eval.interchange import ExportOptions, export_run
+    from eval.protocol import Protocol
+
+    options = ExportOptions(
+        anatomies=anatomy,
+        depth=depth,
+        include_text=include_text or None,
+        include_images=include_images or None,
+    )
+    sources = _sources(model or [], baseline or [], embeddings or [], seed, progress=not as_json)
+    protocol = Protocol(seed=seed)
+    exported = export_run(BuiltDataset.open(dataset), split, sources, protocol, out, not as_json, options)
+    if as_json:
+        print_json(dataclasses.asdict(exported))
+    else:
+        typer.echo(f"{exported.tasks} tasks: {exported.trec}, {exported.gains}")

@@ -31,9 +31,11 @@ def convert_checkpoint(
 ) -> None:
     """Turn the authors' released checkpoint into a model folder."""
     from dataset_scripts.ontology import default_ontology
+    from eval.model_card import write_model_card
     from modeling_radir.convert_released import convert_checkpoint as convert
 
     report = convert(checkpoint, out, config, tokenizer, default_ontology().names, images.value)
+    write_model_card(report.folder)
     if as_json:
         print_json(dataclasses.asdict(report))
         return

@@ -1,7 +1,8 @@
-"""`radir index` and `radir search`: from images to an index, and from one image to its hits."""
+"""`radir index`, `search` and `heat-map`: from images to an index, from one image to its hits, and why."""
 
 import dataclasses
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 def index(
     model: Annotated[str, typer.Option(help="A model folder or Hub id.")],
     out: Out,
-    images: Annotated[Path | None, typer.Option(help="A folder of JPEG or PNG images.")] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="A folder of JPEG, PNG or DICOM images, or of NIfTI files and DICOM series."),
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="A built dataset: folder or Hub id.")] = None,
     split: Annotated[
         list[str] | None, typer.Option(help="Of the dataset; may be repeated; all by default.")
@@ -27,11 +31,11 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Embed images under every anatomy, for `radir search`."""
-    from modeling_radir.indexing import build_index, folder_items
+    from modeling_radir.indexing import build_index
 
     if (images is None) == (dataset is None):
         raise ValueError("give either --images DIR or --dataset DIR_OR_ID")
-    items = folder_items(images) if images is not None else _dataset_items(str(dataset), split)
+    items = images if images is not None else _dataset_items(str(dataset), split)
     built = build_index(model, items, out, progress=not as_json)
     if as_json:
         print_json(dataclasses.asdict(built))
@@ -52,12 +56,12 @@ def _dataset_items(dataset: str, splits: list[str] | None) -> Iterator[Any]:
         for row in data.studies(split):
             about = {name: row[name] for name in ("image_id", "study_id", "subject_id")}
             about |= {"split": split, "text": row["findings"], "findings": findings.get(row["study_id"], {})}
-            yield IndexItem(row["image"], about)
+            yield IndexItem(partial(data.image, row), about)
 
 
 def search(
     index: Annotated[Path, typer.Option(help="A folder that `radir index` wrote.")],
-    image: Annotated[Path, typer.Option(help="The query image.")],
+    image: Annotated[Path, typer.Option(help="The query: an image, or a volume's file or folder.")],
     anatomy: Annotated[str | None, typer.Option(help="Where to look; the whole image by default.")] = None,
     k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 10,
     model: Annotated[str | None, typer.Option(help="The model, if it moved since the indexing.")] = None,
@@ -96,6 +100,26 @@ def search(
             cells.append(f"{why.score:.2f}: {why.line(120)}" if why else "")
         table.add_row(*cells)
     Console().print(table)
+
+
+def heat_map(
+    model: Annotated[str, typer.Option(help="A model folder or Hub id.")],
+    image: Annotated[Path, typer.Option(help="The query: an image, or a volume's file or folder.")],
+    anatomy: Annotated[str, typer.Option(help="Where to look.")],
+    out: Annotated[Path, typer.Option(help="The PNG file to write.")],
+    hit: Annotated[Path | None, typer.Option(help="What it was compared with; by default itself.")] = None,
+) -> None:
+    """Draw where in an image its likeness comes from, as far as an anatomy is concerned."""
+    from dataset_scripts.atomic import atomic_path
+    from dataset_scripts.ontology import default_ontology
+    from modeling_radir.drawing import draw_heat_map
+
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"--out is {out}: give a name that ends in .png")
+    picture = draw_heat_map(model, image, default_ontology().resolve(anatomy), hit)
+    with atomic_path(out) as temporary:
+        picture.save(temporary, format="png")
+    typer.echo(out)
 
 
 def _compared(findings: str | None, hits: list[str]) -> "list[Explanation | None]":

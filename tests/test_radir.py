@@ -198,7 +198,7 @@ BAD_INPUT = {
             "--baseline",
             "x",
         ),
-        "random, oracle",
+        "'random', 'oracle'",
     ),
     "unknown anatomy": (
         ("search", "--index", "{world}/index", "--image", "{image}", "--anatomy", "left plura"),

@@ -1,5 +1,21 @@
-"""The RadIR retrieval metrics, importable and loadable with `evaluate.load("eval/radir_retrieval")`."""
+"""The RadIR retrieval metrics, importable and loadable with `evaluate.load("./eval/radir_retrieval")`."""
 
-from .radir_retrieval import PerQuery, RadIRRetrieval, precision_at, retrieval_metrics
+from .metrics import (
+    PerQuery,
+    correct_candidates,
+    metrics_in_blocks,
+    precision_at,
+    retrieval_metrics,
+    scores_of_ranking,
+)
+from .radir_retrieval import RadIRRetrieval
 
-__all__ = ["PerQuery", "RadIRRetrieval", "precision_at", "retrieval_metrics"]
+__all__ = [
+    "PerQuery",
+    "RadIRRetrieval",
+    "correct_candidates",
+    "metrics_in_blocks",
+    "precision_at",
+    "retrieval_metrics",
+    "scores_of_ranking",
+]

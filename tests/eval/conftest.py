@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from dataset_scripts.records import Sharing
+
 ANATOMIES = ("lung", "heart", "left pleura", "right pleura", "trachea")
 REGIONS = {
     "lung": "Lung",
@@ -57,7 +59,7 @@ class FakeEngine:
 class FakeDataset:
     """One image a study, except that every tenth study has two; two studies a patient."""
 
-    name, splits = "fake-cxr", ("train", "test")
+    name, splits, holds_volumes = "fake-cxr", ("train", "test"), False
 
     def __init__(self, n_studies: int = 60, seed: int = 0, size: int = 48, labelled: bool = True) -> None:
         rng = np.random.default_rng(seed)
@@ -87,9 +89,16 @@ class FakeDataset:
         self._studies = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
         self.engine = FakeEngine(store)
         self._labelled = labelled
+        self.digest = f"{n_studies} studies of {size} pixels, seed {seed}, labels {labelled}"
+        self.facts = SimpleNamespace(
+            label_origin="Labels: made up.", sharing=Sharing.OPEN, licence="apache-2.0"
+        )
 
     def studies(self, split: str) -> datasets.Dataset:
         return self._studies
+
+    def image(self, row: dict[str, Any]) -> Any:
+        return row["image"]
 
     def anatomies(self) -> list[dict[str, Any]]:
         return [{"name": name, "parent": [], "region": REGIONS[name], "synonyms": []} for name in ANATOMIES]

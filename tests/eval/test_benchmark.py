@@ -1,6 +1,7 @@
 """The benchmark: the contract of results.json, brute force, oracle 1, exclusions, ahead only where clear."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -170,6 +171,97 @@ def test_image_to_report_counts_the_paired_report(run: SimpleNamespace, tmp_path
     found = run.results["models"]["random"]["image_to_report"]
     assert found["recall"]["5"] == pytest.approx(expected)
     assert (found["n_queries"], found["n_candidates"]) == (66, 60)
+
+
+class Interrupted(Exception):  # noqa: N818 - what a user's Ctrl-C looks like
+    pass
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, target: str, calls: int) -> list[Any]:
+    """Let a function work so many times, then raise; returns the list of its calls' first arguments."""
+    module, _, name = target.rpartition(".")
+    work = getattr(import_module(module), name)
+    seen: list[Any] = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        if len(seen) == calls:
+            raise Interrupted
+        seen.append(arguments)
+        return work(*arguments, **options)
+
+    monkeypatch.setattr(target, counted)
+    return seen
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+# Calls for 4 sources: 4 of images to images, 2 of images to reports, 4 for each of 5 anatomies.
+@pytest.mark.parametrize(("calls", "again"), [(0, 0), (3, 3), (4 + 2 + 3 * 4 + 1, 1)])
+def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(
+    calls: int, again: int, run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = interrupt_after(monkeypatch, "eval.tasks.retrieval_metrics", calls)
+    with pytest.raises(Interrupted):
+        evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path / "out", progress=False)
+    assert not any((tmp_path / "out").glob("[!.]*"))
+    monkeypatch.undo()
+    after = interrupt_after(monkeypatch, "eval.tasks.retrieval_metrics", -1)
+    evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path / "out", progress=False)
+    assert content(tmp_path / "out") == content(run.out)
+    assert len(before) + len(after) == 4 + 2 + 5 * 4 + again  # the task that was interrupted starts again
+
+
+def test_what_an_evaluation_knows_serves_the_next_one(
+    run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate_models(run.dataset, "test", run.sources[:2], PROTOCOL, tmp_path, progress=False)
+    scored = interrupt_after(monkeypatch, "eval.tasks.retrieval_metrics", -1)
+    evaluate_models(run.dataset, "test", run.sources[:2], PROTOCOL, tmp_path, progress=False)
+    assert scored == []
+    evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path, progress=False)
+    assert len(scored) == 2 * 7  # of the two new sources: two tasks of whole images, five anatomies
+    assert content(tmp_path) == content(run.out)
+
+
+@pytest.mark.parametrize(
+    "change", ["protocol", "dataset", "file"], ids=["another protocol", "another dataset", "another file"]
+)
+def test_what_has_changed_is_computed_again(
+    change: str, helpers: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, protocol = helpers.FakeDataset(n_studies=30), PROTOCOL
+    path = helpers.write_vectors(tmp_path / "v.parquet", dataset, *dataset.knowing_vectors(0.1))
+    out, scored = tmp_path / "out", interrupt_after(monkeypatch, "eval.tasks.retrieval_metrics", -1)
+    evaluate_models(dataset, "test", [ParquetEmbeddings(path)], protocol, out, progress=False)
+    before = len(scored)
+    if change == "protocol":
+        protocol = Protocol(threshold=0.8, bootstrap_draws=100, min_queries=5)
+    elif change == "dataset":
+        dataset.digest += " and a change"
+    else:
+        helpers.write_vectors(path, dataset, *dataset.knowing_vectors(0.5, seed=1))
+    pieces = {path.name for path in (out / ".tasks").iterdir()}
+    evaluate_models(dataset, "test", [ParquetEmbeddings(path)], protocol, out, progress=False)
+    assert len(scored) == 2 * before > 0
+    assert pieces.isdisjoint(path.name for path in (out / ".tasks").iterdir())
+
+
+def test_a_source_without_a_fingerprint_leaves_nothing_behind(
+    run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RandomRanking, "fingerprint", Source.fingerprint)
+    evaluate_models(run.dataset, "test", [RandomRanking()], PROTOCOL, tmp_path, progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(content(run.out))
+
+
+def test_a_damaged_piece_is_made_anew(run: SimpleNamespace, tmp_path: Path) -> None:
+    evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path, progress=False)
+    for path in (tmp_path / ".tasks").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path, progress=False)
+    assert content(tmp_path) == content(run.out)
 
 
 @pytest.mark.parametrize("names", [[], ["a", "a"]])

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from eval.embeddings import OracleRanking, ParquetEmbeddings, RandomRanking, cosine
+from eval.embeddings import ArrayRanking, OracleRanking, ParquetEmbeddings, RandomRanking, cosine
 from eval.items import Items
 
 
@@ -95,3 +97,47 @@ def test_the_oracle_puts_the_paired_report_first(items: Items) -> None:
     reports = items.first_of_studies()
     scores = OracleRanking().open(items).report_scores(np.arange(len(items)), reports)
     np.testing.assert_array_equal(items.study_numbers[reports[scores.argmax(axis=1)]], items.study_numbers)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.list_(pa.float64()), pa.large_list(pa.float32()), pa.list_(pa.float16(), 2)]
+)
+def test_any_kind_of_list_of_numbers_is_read(kind: pa.DataType, items: Items, tmp_path: Path) -> None:
+    vectors = [[1.0, row / 4] for row in range(len(items))]
+    table = pa.table({"id": pa.array(items.image_ids.astype(str)), "vector": pa.array(vectors, kind)})
+    pq.write_table(table, tmp_path / "v.parquet")
+    found = ParquetEmbeddings(tmp_path / "v.parquet").open(items).image(None)
+    np.testing.assert_array_equal(found, np.array(vectors, dtype=np.float32))
+
+
+def test_a_column_that_holds_no_vectors_is_named(items: Items, tmp_path: Path) -> None:
+    pd.DataFrame({"id": items.image_ids, "vector": 1.0}).to_parquet(tmp_path / "v.parquet")
+    with pytest.raises(ValueError, match="double in the column vector"):
+        ParquetEmbeddings(tmp_path / "v.parquet").open(items)
+
+
+def test_candidates_that_are_kept_are_never_those_of_another_question(items: Items, fake) -> None:
+    whole, by_anatomy = fake.knowing_vectors(0.1)
+    ranking = ArrayRanking(whole, by_anatomy, reports=by_anatomy["lung"])
+    some, others = np.arange(5), np.arange(5, 10)
+    for _ in range(2):
+        for anatomy, vectors in ((None, whole), ("heart", by_anatomy["heart"])):
+            for candidates in (some, others):
+                expected = cosine(vectors[:3], vectors[candidates])
+                np.testing.assert_array_equal(ranking.scores(anatomy, np.arange(3), candidates), expected)
+        expected = cosine(whole[:3], by_anatomy["lung"][others])
+        np.testing.assert_array_equal(ranking.report_scores(np.arange(3), others), expected)
+
+
+def test_fingerprints_follow_the_content_and_not_the_name(
+    items: Items, vectors_file: Path, tmp_path: Path
+) -> None:
+    first = ParquetEmbeddings(vectors_file, name="a")
+    copy = tmp_path / "copy.parquet"
+    copy.write_bytes(vectors_file.read_bytes())
+    assert ParquetEmbeddings(copy).fingerprint() == first.fingerprint()
+    pd.read_parquet(vectors_file).iloc[::-1].to_parquet(copy)
+    others = [ParquetEmbeddings(copy), RandomRanking(0), RandomRanking(1), OracleRanking()]
+    texts = [first.fingerprint(), *(source.fingerprint() for source in others)]
+    assert len(set(texts)) == len(texts)
+    assert RandomRanking(1, name="other").fingerprint() == RandomRanking(1).fingerprint()

@@ -1,20 +1,27 @@
-"""The metric: equal to scikit-learn, to brute force, to the release's right values; ties in expectation."""
+"""The metric: equal to scikit-learn, ranx, pytrec_eval, brute force and the release's right values; ties."""
 
 import itertools
 import json
 import math
 from pathlib import Path
+from typing import Any
 
-import evaluate
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from sklearn.metrics import ndcg_score
 
-from eval.radir_retrieval import precision_at, retrieval_metrics
+from eval.radir_retrieval import (
+    correct_candidates,
+    metrics_in_blocks,
+    precision_at,
+    retrieval_metrics,
+    scores_of_ranking,
+)
 
 KS = (1, 3, 5, 10)
-METRIC_FOLDER = Path(__file__).resolve().parents[2] / "eval" / "radir_retrieval"
 
 
 def random_block(
@@ -35,6 +42,51 @@ def test_ndcg_equals_scikit_learn_with_and_without_ties(levels: int | None) -> N
     for column, k in enumerate(KS):
         theirs = [ndcg_score(relevance[q : q + 1], scores[q : q + 1], k=k) for q in range(len(scores))]
         np.testing.assert_allclose(ours[:, column], theirs, atol=1e-9)
+
+
+def graded_block(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores without ties and gains 0 to 4, at least one above 0: what the integer tools take."""
+    rng = np.random.default_rng(seed)
+    gains = rng.integers(0, 5, size=(25, 40))
+    gains[:, 0] = np.maximum(gains[:, 0], 1)
+    return rng.permuted(np.tile(np.arange(40.0), (25, 1)), axis=1), gains
+
+
+def test_integer_gains_score_as_in_ranx() -> None:
+    ranx = pytest.importorskip("ranx")
+    scores, gains = graded_block(10)
+    ours = retrieval_metrics(scores, gains, KS, threshold=3, strict=False)
+    # ranx reads rows of (id, value), sorted; its dictionaries take minutes to compile.
+    run, qrels = (
+        np.stack([order, np.take_along_axis(values, order, axis=1)], axis=2).astype(np.float64)
+        for values in (scores, gains)
+        for order in [np.argsort(-values, axis=1, kind="stable")]
+    )
+    names = [f"{metric}@{k}{level}" for metric, level in (("ndcg", ""), ("hit_rate", "-l3")) for k in KS]
+    theirs = ranx.evaluate(qrels, run, names, return_mean=False)
+    expected = np.stack([theirs[name] for name in names], axis=1)
+    np.testing.assert_allclose(ours.ndcg, expected[:, : len(KS)], atol=1e-6)
+    np.testing.assert_allclose(np.nan_to_num(ours.recall), expected[:, len(KS) :], atol=1e-6)
+
+
+def test_integer_gains_score_as_in_pytrec_eval() -> None:
+    pytrec_eval = pytest.importorskip("pytrec_eval")
+    scores, gains = graded_block(11)
+    ours = retrieval_metrics(scores, gains, KS, threshold=3, strict=False)
+    run, qrels = (
+        {f"q{query}": {f"d{c}": value for c, value in enumerate(row)} for query, row in enumerate(values)}
+        for values in (scores.tolist(), gains.tolist())
+    )
+    cuts = ",".join(map(str, KS))
+    judge = pytrec_eval.RelevanceEvaluator(qrels, {f"ndcg_cut.{cuts}", f"success.{cuts}"}, relevance_level=3)
+    theirs = judge.evaluate(run)
+    for column, k in enumerate(KS):
+        ndcg, hit = (
+            [theirs[f"q{query}"][f"{metric}_{k}"] for query in range(len(scores))]
+            for metric in ("ndcg_cut", "success")
+        )
+        np.testing.assert_allclose(ours.ndcg[:, column], ndcg, atol=1e-6)
+        np.testing.assert_allclose(np.nan_to_num(ours.recall[:, column]), hit, atol=1e-6)
 
 
 def test_recall_equals_brute_force() -> None:
@@ -61,6 +113,80 @@ def test_ties_are_the_mean_over_all_orders(seed: int) -> None:
     np.testing.assert_allclose(together.recall[0], recall, atol=1e-12)
     np.testing.assert_allclose(together.ndcg[0], ndcg, atol=1e-12)
     np.testing.assert_allclose(precision_at(scores, relevance, 3)[0], precision, atol=1e-12)
+
+
+def plain_expectation(scores: np.ndarray, gains: np.ndarray, correct: np.ndarray, k: int) -> tuple[Any, Any]:
+    """Expected DCG@k and probability of a hit of one query, a group of equal scores after the other."""
+    dcg, hit, place = 0.0, 0.0, 0
+    for score in sorted(set(scores), reverse=True):
+        group = scores == score
+        size, right = int(group.sum()), int(correct[group].sum())
+        taken = max(0, min(size, k - place))
+        discounts = sum(1 / math.log2(place + r + 2) for r in range(taken))
+        dcg += gains[group].mean() * discounts
+        hit += (1 - hit) * (1 - math.comb(size - right, taken) / math.comb(size, taken))
+        place += size
+    return dcg, hit
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 150),
+    st.integers(1, 40),
+    st.sampled_from([1, 2, 5, 40, 10**6]),
+    st.booleans(),
+)
+def test_any_row_equals_a_loop_over_its_groups(
+    seed: int, width: int, k: int, levels: int, single: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    dtype = np.float32 if single else np.float64
+    scores, relevance = (
+        rng.integers(0, levels, (3, width)).astype(dtype),
+        rng.random((3, width)).astype(dtype),
+    )
+    relevance[rng.random(relevance.shape) < 0.2] = np.nan
+    relevance[rng.random(relevance.shape) < 0.2] = 0.0
+    ours = retrieval_metrics(scores, relevance, (k,), threshold=0.6)
+    for query in range(3):
+        kept = ~np.isnan(relevance[query])
+        gains = relevance[query][kept].astype(np.float64)
+        correct = gains > float(dtype(0.6))
+        dcg, hit = plain_expectation(scores[query][kept], gains, correct, k)
+        ideal = plain_expectation(gains + np.arange(len(gains)) * 1e-12, gains, correct, k)[0]
+        assert ours.n_correct[query] == correct.sum()
+        assert ours.recall[query, 0] == pytest.approx(hit if correct.any() else math.nan, nan_ok=True)
+        wanted = dcg / ideal if ideal > 0 else math.nan
+        assert ours.ndcg[query, 0] == pytest.approx(wanted, nan_ok=True, abs=1e-9)
+
+
+def test_threads_and_blocks_do_not_change_a_figure() -> None:
+    scores, relevance = random_block(7, queries=500, candidates=4100, levels=300)
+    alone = retrieval_metrics(scores, relevance, KS, threads=1)
+    shared = retrieval_metrics(scores, relevance, KS, threads=3)
+    parts = metrics_in_blocks(
+        ((scores[start : start + 7], relevance[start : start + 7]) for start in range(0, 500, 7)), KS
+    )
+    for one, two, three in zip(alone, shared, parts, strict=True):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(one, three)
+
+
+def test_what_was_not_retrieved_earns_nothing_and_stays_ideal() -> None:
+    relevance = np.array([[1.0, 0.5, 0.95, 0.2]])
+    given = retrieval_metrics(np.array([[-np.inf, 2.0, -np.inf, 1.0]]), relevance, (1, 4))
+    assert given.recall.tolist() == [[0.0, 0.0]]
+    dcg = 0.5 + 0.2 / math.log2(3)
+    ideal = 1.0 + 0.95 / math.log2(3) + 0.5 / 2 + 0.2 / math.log2(5)
+    np.testing.assert_allclose(given.ndcg, [[0.5, dcg / ideal]])
+
+
+def test_scores_of_a_ranking_put_its_candidates_into_its_order() -> None:
+    assert np.argsort(-scores_of_ranking([3, 0, 2, 1], 4)).tolist() == [3, 0, 2, 1]
+    for ranking, message in (([4], "candidate 4 of 4"), ([0.5], "whole positions"), ([1, 1], "twice")):
+        with pytest.raises(ValueError, match=message):
+            scores_of_ranking(ranking, 4)
 
 
 def test_a_constant_model_gets_the_hypergeometric_chance() -> None:
@@ -116,6 +242,8 @@ def test_the_threshold_is_compared_in_the_precision_of_the_relevance() -> None:
     at_limit = np.array([[0.9, 0.1]], dtype=np.float32)
     assert retrieval_metrics(scores, at_limit, (1,)).n_correct[0] == 0
     assert retrieval_metrics(scores, at_limit, (1,), strict=False).n_correct[0] == 1
+    assert correct_candidates(at_limit).tolist() == [[False, False]]
+    assert correct_candidates(at_limit, strict=False).tolist() == [[True, False]]
 
 
 def test_paired_reports_replace_the_threshold() -> None:
@@ -132,6 +260,9 @@ def test_paired_reports_replace_the_threshold() -> None:
         (np.array([[np.nan, 1.0]]), np.zeros((1, 2)), (1,), "must be finite"),
         (np.zeros((1, 2)), np.zeros((1, 2)), (0,), "at least 1"),
         (np.zeros((1, 2)), np.zeros((1, 2)), (), "at least 1"),
+        (np.array([[0.0, np.inf]]), np.zeros((1, 2)), (1,), "query 0 for candidate 1 is inf"),
+        (np.zeros((1, 2)), np.array([[0.5, -0.1]]), (1,), "gains of 0 or more"),
+        (np.zeros((1, 2)), np.array([[np.inf, 0.1]]), (1,), "gains of 0 or more"),
     ],
 )
 def test_bad_input_is_named(
@@ -174,22 +305,20 @@ def test_the_right_values_of_the_release_are_reproduced(shared_data: Path) -> No
         np.testing.assert_allclose(value, expected[name], atol=1e-6, err_msg=name)
 
 
-def test_evaluate_loads_the_folder_and_agrees_with_the_function(tmp_path: Path) -> None:
-    metric = evaluate.load(str(METRIC_FOLDER), cache_dir=str(tmp_path))
-    scores, relevance = random_block(6, queries=5, candidates=8)
-    relevance[0] = 0.5
-    references = [[None if value < 0.1 else value for value in row] for row in relevance.tolist()]
-    result = metric.compute(predictions=scores.tolist(), references=references, ks=[1, 3], threshold=0.8)
-    direct = retrieval_metrics(scores, np.where(relevance < 0.1, np.nan, relevance), (1, 3), threshold=0.8)
-    assert result["recall@3"] == pytest.approx(np.nanmean(direct.recall[:, 1]))
-    assert result["ndcg@1"] == pytest.approx(np.nanmean(direct.ndcg[:, 0]))
-    assert result["n_queries"] == 5
-    assert result["n_without_correct"] == np.isnan(direct.recall[:, 0]).sum()
-
-
-def test_the_metric_takes_queries_with_unequal_numbers_of_candidates(tmp_path: Path) -> None:
-    metric = evaluate.load(str(METRIC_FOLDER), cache_dir=str(tmp_path))
-    result = metric.compute(predictions=[[0.1, 0.9], [0.5]], references=[[0.95, 0.2], [0.99]], ks=[1])
-    assert result["recall@1"] == 0.5
-    with pytest.raises(ValueError, match="one of each"):
-        metric.compute(predictions=[[0.1, 0.9]], references=[[0.95]], ks=[1])
+def test_the_release_takes_another_column_where_a_paired_cosine_is_negative(shared_data: Path) -> None:
+    vectors = shared_data.parent / "reference" / "released-checkpoint" / "vectors"
+    if not vectors.is_dir():
+        pytest.skip("the reference vectors are not beside the shared data")
+    stored, told = (
+        load_file(vectors / "metrics.safetensors"),
+        json.loads((vectors / "metrics.json").read_text()),
+    )
+    for name in ("i2t", "i2t_negative_pairs"):
+        chosen = (stored[name] * np.eye(9)).argmax(axis=1)  # what it counts as the paired report
+        as_released = np.arange(9)[None, :] == chosen[:, None]
+        found = retrieval_metrics(stored[name], stored["gt"], told["ks"], correct=as_released)
+        np.testing.assert_allclose(found.recall.mean(axis=0), told[f"hard_retrieval({name}, eye)"], atol=1e-6)
+    others = np.where(np.eye(9, dtype=bool), np.nan, stored["gt"])
+    for name, scores in (("pred", stored["i2i"]), ("upper_bound", np.nan_to_num(others))):
+        means = [precision_at(scores, others, k).mean() for k in told["ks"]]
+        np.testing.assert_allclose(means, told[f"soft_retrieval(i2i, gt).{name}"], atol=1e-6)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from eval.statistics import Bootstrap, interval, macro_draws
+from eval.protocol import Protocol
+from eval.statistics import Bootstrap, interval, intervals, macro_draws
 
 
 def test_draws_equal_a_plain_loop_over_resampled_patients() -> None:
@@ -58,6 +59,40 @@ def test_the_same_seed_gives_the_same_draws_in_any_number_of_groups() -> None:
     (alone,) = Bootstrap(30, draws=20, seed=5).means([(values, subjects)])
     _, among = Bootstrap(30, draws=20, seed=5).means([(1 - values, subjects), (values, subjects)])
     np.testing.assert_allclose(alone, among, atol=1e-12)
+
+
+def test_blocks_of_draws_and_parts_of_groups_give_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(6)
+    groups = [(rng.random((40, 3)), rng.integers(0, 11, size=40)) for _ in range(4)]
+    for values, _ in groups[:2]:
+        values[rng.random(values.shape) < 0.3] = np.nan
+    together = Bootstrap(11, draws=70, seed=1).means(groups)
+    monkeypatch.setattr("eval.statistics._WEIGHTS_PER_BLOCK", 11 * 9)
+    bootstrap = Bootstrap(11, draws=70, seed=1)
+    apart = [*bootstrap.means(groups[:1]), *bootstrap.means(groups[1:])]
+    for one, other in zip(together, apart, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+def test_sums_and_numbers_weigh_every_query_of_a_draw() -> None:
+    values, subjects = np.array([[1.0], [2.0], [np.nan], [4.0]]), np.array([0, 0, 1, 2])
+    (drawn,) = Bootstrap(3, draws=30, seed=2).sums([(values, subjects)])
+    chosen = np.random.default_rng(2).integers(0, 3, size=(30, 3))
+    np.testing.assert_allclose(drawn.total[:, 0], np.array([3.0, 0.0, 4.0])[chosen].sum(axis=1))
+    np.testing.assert_allclose(drawn.number[:, 0], np.array([2, 0, 1])[chosen].sum(axis=1))
+
+
+def test_intervals_leave_out_draws_that_lack_the_metric() -> None:
+    draws = np.random.default_rng(7).random((500, 3))
+    draws[:100, 1], draws[:, 2] = np.nan, np.nan
+    found = intervals(draws)
+    np.testing.assert_allclose(found[0], np.percentile(draws[:, 0], [2.5, 97.5]))
+    np.testing.assert_allclose(found[1], np.percentile(draws[100:, 1], [2.5, 97.5]))
+    assert np.isnan(found[2]).all()
+
+
+def test_ten_thousand_draws_are_the_default() -> None:
+    assert Protocol().bootstrap_draws == Protocol().randomisations == Bootstrap(2).draws == 10_000
 
 
 def test_nothing_to_resample_is_refused() -> None:

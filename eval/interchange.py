@@ -1,0 +1,92 @@
+"""The benchmark for other tools: TREC runs and qrels, and a folder of corpus, queries and gains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset_scripts.atomic import atomic_path
+from dataset_scripts.folder import BuiltDataset
+from eval.embedding_cache import cached
+from eval.embeddings import Source, check_names
+from eval.gains_folder import export_gains_folder
+from eval.items import Items
+from eval.judged import GAIN_SCALE, judged_tasks
+from eval.protocol import Protocol
+from eval.trec import EXPORT, export_trec
+
+TREC, GAINS = "trec", "gains"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What goes into an export.
+
+    Raises:
+        ValueError: a depth or scale below 1.
+    """
+
+    anatomies: Sequence[str] | None = (
+        None  # conditional tasks of these alone; qrels grow as galleries squared
+    )
+    depth: int | None = None  # candidates of a query in a run; by default the protocol's largest cut-off
+    scale: int = GAIN_SCALE  # the gain of relevance 1, since these formats know integers alone
+    include_text: bool | None = (
+        None  # put texts into the gains folder; None: if the dataset's sharing is open
+    )
+    include_images: bool | None = None  # and the images, as well
+
+    def __post_init__(self) -> None:
+        for name in ("depth", "scale"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}: it must be at least 1")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Where an export lies, and how many tasks it has."""
+
+    trec: Path
+    gains: Path
+    tasks: int
+
+
+def export_run(
+    dataset: BuiltDataset,
+    split: str,
+    sources: Sequence[Source],
+    protocol: Protocol,
+    out: Path,
+    progress: bool = True,
+    options: ExportOptions | None = None,
+    cache: Path | None = None,
+) -> Exported:
+    """Export the benchmark's tasks and the sources' rankings: `out`/trec and `out`/gains, each whole or not.
+
+    Args:
+        dataset, split, sources, protocol: as of `evaluate_models`; the figures are of the same pairs.
+        out: a folder; earlier exports in it are replaced.
+        progress: show progress bars.
+        options: by default all tasks, and no more than the dataset's sharing allows.
+        cache: folder for the vectors of models, such as an evaluation's; None keeps them in memory.
+
+    Raises:
+        ValueError: as of `evaluate_models`; or there is another folder in the place of an export.
+    """
+    check_names(sources)
+    options, trec, gains = options or ExportOptions(), Path(out) / TREC, Path(out) / GAINS
+    for folder in (trec, gains):
+        if folder.exists() and not (folder / EXPORT).is_file():
+            raise ValueError(f"{folder} is there and is no export: give another folder, or move it away")
+    items = Items(dataset, split)
+    tasks = judged_tasks(items, protocol, options.anatomies)
+    kept = cached(sources, cache) if cache is not None else sources
+    rankings = {source.name: source.open(items) for source in kept}
+    depth = options.depth or max(*protocol.ks_unconditional, *protocol.ks_conditional)
+    with atomic_path(trec) as folder:
+        export_trec(tasks, rankings, folder, depth, options.scale, progress)
+    with atomic_path(gains) as folder:
+        export_gains_folder(
+            tasks, folder, options.scale, options.include_text, options.include_images, progress
+        )
+    return Exported(trec, gains, len(tasks))
