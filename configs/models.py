@@ -3,14 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from transformers import (
     CONFIG_MAPPING,
-    MODEL_MAPPING,
     TOKENIZER_MAPPING,
-    AutoConfig,
     AutoTokenizer,
-    PretrainedConfig,
     PreTrainedModel,
 )
 
@@ -28,7 +24,7 @@ from modeling_radir import (
     RankedTripletLoss,
     UnconditionalLoss,
 )
-from modeling_radir.modeling_base import tower_arguments
+from modeling_radir.modeling_base import load_tower
 from modeling_radir.tokenization_radir import learn_tokenizer
 
 PRETRAINED = "pretrained"  # the key of a tower's settings that names its weights
@@ -141,26 +137,13 @@ def _tokenizer(config: TrainConfig, texts: Sequence[str]) -> Any:
         raise ValueError(f"the tokenizer {config.tokenizer} cannot be loaded: {error}") from error
 
 
-def _pretrained(name: str, values: dict[str, Any]) -> str | PreTrainedModel | None:
-    """What `from_encoders` takes for a tower's settings, None for random weights.
-
-    Settings beside the id override the tower's own. A model_type among them decides how the weights are
-    read, so that a repository with code of its own, such as CXR-BERT's, needs no trust in that code.
-    """
+def _pretrained(name: str, values: dict[str, Any]) -> PreTrainedModel | None:
+    """The tower that settings name, None for random weights; see `load_tower`."""
     settings = dict(values)
     where = settings.pop(PRETRAINED, None)
-    if where is None or not settings:
-        return where
+    if where is None:
+        return None
     try:
-        if "model_type" in settings:
-            own, _ = PretrainedConfig.get_config_dict(where)
-            fields = {name: value for name, value in own.items() if name not in ("auto_map", "architectures")}
-            tower_config = CONFIG_MAPPING[settings["model_type"]].from_dict(fields | settings)
-        else:
-            tower_config = AutoConfig.from_pretrained(where, **settings)
-        tower_class: Any = MODEL_MAPPING[type(tower_config)]
-        return tower_class.from_pretrained(
-            where, config=tower_config, dtype=torch.float32, **tower_arguments(tower_config)
-        )
+        return load_tower(where, **settings)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"the {name} tower {where} cannot be loaded: {error}") from error

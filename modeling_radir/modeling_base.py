@@ -1,15 +1,27 @@
-"""What the modules of a RadIR model share: the base class, and how a tower is built."""
+"""What the modules of a RadIR model share: the base class, and how a tower is built or loaded."""
 
 import inspect
+import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
-from transformers import MODEL_MAPPING, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_MAPPING,
+    AutoConfig,
+    AutoModel,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers import initialization as init
 
 from .configuration_radir import RadIRConfig
 from .modeling_ctvit import RadIRCTViTModel
+
+# Repositories with code of their own whose weights are those of a type that transformers knows.
+READ_AS = {"cxr-bert": "bert"}
 
 
 class RadIRPreTrainedModel(PreTrainedModel):
@@ -66,6 +78,31 @@ def build_tower(config: PretrainedConfig) -> PreTrainedModel:
     if is_ctvit(config):  # loaded as remote code, it is registered nowhere
         return RadIRCTViTModel._from_config(config)
     return AutoModel.from_config(config, **tower_arguments(config))
+
+
+def load_tower(tower: "str | os.PathLike[str] | PreTrainedModel", **settings: Any) -> PreTrainedModel:
+    """A pretrained tower in float32, without the pooling layer that we would not use.
+
+    Args:
+        tower: a Hub id or folder, or a tower that is loaded already, which is taken as it is.
+        settings: fields that override the tower's own. A model_type among them says as what the weights are
+            read, so that a repository with code of its own needs no trust in that code; microsoft's CXR-BERT
+            is read as BERT without being told.
+    """
+    if isinstance(tower, PreTrainedModel):
+        return tower.float()
+    own, _ = PretrainedConfig.get_config_dict(tower)
+    if own.get("model_type") == RadIRCTViTModel.config_class.model_type:  # unregistered in remote code
+        return RadIRCTViTModel.from_pretrained(tower, dtype=torch.float32, **settings)
+    kind = settings.pop("model_type", READ_AS.get(own.get("model_type", "")))
+    if kind is None:
+        config = AutoConfig.from_pretrained(tower, **settings)
+    else:
+        left_out = ("model_type", "auto_map", "architectures")
+        fields = {name: value for name, value in own.items() if name not in left_out}
+        config = CONFIG_MAPPING[kind](**(fields | settings))
+    tower_class: Any = AutoModel if kind is None else MODEL_MAPPING[type(config)]
+    return tower_class.from_pretrained(tower, config=config, dtype=torch.float32, **tower_arguments(config))
 
 
 def tower_arguments(config: PretrainedConfig) -> dict[str, Any]:

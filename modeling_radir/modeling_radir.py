@@ -8,14 +8,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_radir import RadIRConfig, check_anatomies
 from .losses import ConditionalLoss, UnconditionalLoss
-from .modeling_base import RadIRPreTrainedModel, tower_arguments
-from .modeling_ctvit import RadIRCTViTModel
+from .modeling_base import RadIRPreTrainedModel, load_tower
 from .modeling_fusion import RadIRFusionModel
 from .modeling_text import RadIRTextModel
 from .modeling_vision import RadIRVisionModel, RadIRVisionOutput
@@ -93,7 +92,7 @@ class RadIRModel(RadIRPreTrainedModel):
         Raises:
             ValueError: if RadIRConfig refuses the towers or arguments.
         """
-        towers = [_load_tower(tower) for tower in (vision, text)]
+        towers = [load_tower(tower) for tower in (vision, text)]
         config = RadIRConfig(vision_config=towers[0].config, text_config=towers[1].config, **config_arguments)
         model = cls(config)
         # Attached only now: loading in __init__ would run again, on meta tensors, at every from_pretrained.
@@ -302,14 +301,3 @@ class RadIRModel(RadIRPreTrainedModel):
         )
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids], device=self.device)
         return input_ids, mask
-
-
-def _load_tower(tower: "str | os.PathLike[str] | PreTrainedModel") -> PreTrainedModel:
-    """A pretrained tower in float32, without the pooling layer that we would not use."""
-    if isinstance(tower, PreTrainedModel):
-        return tower.float()
-    values, _ = PretrainedConfig.get_config_dict(tower)
-    if values.get("model_type") == RadIRCTViTModel.config_class.model_type:  # unregistered in remote code
-        return RadIRCTViTModel.from_pretrained(tower, dtype=torch.float32)
-    config = AutoConfig.from_pretrained(tower)
-    return AutoModel.from_pretrained(tower, config=config, dtype=torch.float32, **tower_arguments(config))

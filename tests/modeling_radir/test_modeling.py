@@ -1,8 +1,18 @@
 """The model: features, towers, saving and loading."""
 
+import json
+
 import pytest
 import torch
-from transformers import AutoModel, AutoProcessor, AutoTokenizer, BertConfig, BertModel, ViTModel
+from transformers import (
+    AutoModel,
+    AutoProcessor,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    ViTModel,
+)
 
 from modeling_radir import ConditionalLoss, RadIRModel, RadIRProcessor, UnconditionalLoss
 from tests.modeling_radir import tiny
@@ -161,6 +171,21 @@ def test_pretrained_towers_are_taken_over(tmp_path):
     again = RadIRModel.from_pretrained(tmp_path / "radir")
     images = tiny.pixel_values(1)
     assert torch.equal(again.get_image_features(images), model.get_image_features(images))
+
+
+def test_cxr_bert_is_read_as_bert_though_its_repository_has_code_of_its_own(tmp_path):
+    config = tiny.config()
+    text = BertForMaskedLM(BertConfig(**config.text_config.to_dict())).eval()  # its weights lie under "bert."
+    text.save_pretrained(tmp_path / "text")
+    described = json.loads((tmp_path / "text" / "config.json").read_text())
+    described |= {"model_type": "cxr-bert", "architectures": ["CXRBertModel"], "projection_size": 128}
+    described["auto_map"] = {"AutoConfig": "configuration_cxrbert.CXRBertConfig"}
+    (tmp_path / "text" / "config.json").write_text(json.dumps(described))
+    model = RadIRModel.from_encoders(ViTModel(config.vision_config), tmp_path / "text", projection_dim=32)
+    words = _tokens(["heart normal"])
+    expected = text.bert(**words).last_hidden_state[:, 0]
+    torch.testing.assert_close(model.text_model(**words), expected)
+    assert model.config.text_config.model_type == "bert"
 
 
 def test_without_fusion_it_is_a_clip_that_refuses_conditions():
