@@ -12,7 +12,7 @@ from dataset_scripts.kernel import RANKS, TILE
 from dataset_scripts.ratescore import NO_ENTITIES_SCORE, SIMILARITY_STEPS, RateScoreWeights, tie_rank
 from dataset_scripts.similarities import EntitySimilarities
 from dataset_scripts.store import EntityStore
-from dataset_scripts.workers import Workers
+from dataset_scripts.workers import Workers, rows_worth
 
 _SIDE = 4096  # texts on a side of one run of the kernel, if the budget allows
 _PADDING = 8  # columns more than needed: those of a row length that is a power of 2 share cache sets
@@ -167,7 +167,8 @@ class PairScores:
         self.workers.share(kernel.directed, -(-columns // TILE), (forward, sides))
         tiles = -(-rows // TILE)
         if left is right:
-            self.workers.share(kernel.fold, tiles, (out, corner[0], forward, rows))
+            arguments = (out, corner[0], forward, rows)
+            self.workers.share(kernel.fold, tiles, arguments, at_least=rows_worth(TILE * rows))
         else:
             sides = self._sides(back_keys, right, left)
             self.workers.share(kernel.meet, tiles, (out, *corner, mirror, forward, sides))
@@ -178,7 +179,9 @@ class PairScores:
     def _sides(self, keys: np.ndarray, queries: Entities, matches: Entities) -> tuple[Any, ...]:
         """The ``sides`` of `kernel` for one direction; ``keys`` come as steps and are changed."""
         types = (self._ties, matches.types, queries.types)
-        self.workers.share(kernel.add_ranks, len(keys), (keys, *types), at_least=32)
+        self.workers.share(
+            kernel.add_ranks, len(keys), (keys, *types), at_least=rows_worth(len(queries.types))
+        )
         tables = (queries.types, self._weight, self._sign)
         return keys, *tables, *queries.rows, *matches.rows, 1.0 / SIMILARITY_STEPS
 

@@ -15,11 +15,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from dataset_scripts import kernel
-from dataset_scripts.kernel import TILE
 from dataset_scripts.pair_scores import PairScores, Texts
 from dataset_scripts.ratescore import EntityEmbeddings, RateScoreWeights, rate_score
 from dataset_scripts.store import EntityStore
-from dataset_scripts.workers import Workers
+from dataset_scripts.workers import Workers, rows_worth
 
 _BLOCK = 4096  # rows and columns of a block of `blocks`
 _GUESSES = 1024  # parts of a histogram's range with a bin to start from
@@ -103,7 +102,8 @@ class RelevanceEngine:
         right = left if same or np.array_equal(rows, columns) else self._texts(columns)
         scores = self._scores.matrix(left, right)  # (R', C')
         out = np.empty((len(rows), len(columns)), dtype=np.float32)
-        self._workers.share(kernel.spread, len(rows), (out, scores, left.place, right.place), at_least=TILE)
+        arguments = (out, scores, left.place, right.place)
+        self._workers.share(kernel.spread, len(rows), arguments, at_least=rows_worth(len(columns)))
         return out
 
     def blocks(

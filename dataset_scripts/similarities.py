@@ -5,7 +5,7 @@ import numpy as np
 from dataset_scripts import kernel
 from dataset_scripts.ratescore import SIMILARITY_STEPS, similarity
 from dataset_scripts.store import EntityStore
-from dataset_scripts.workers import Workers
+from dataset_scripts.workers import Workers, rows_worth
 
 _AT_ONCE = 1024  # entities on either side of one matrix product
 
@@ -64,7 +64,7 @@ class EntitySimilarities:
         rare = np.flatnonzero(left_slots < 0)
         if len(rare) < len(left):
             arguments = (steps, self._table, left_slots, right_slots)
-            self._workers.share(kernel.take_steps, len(left), arguments, at_least=32)
+            self._workers.share(kernel.take_steps, len(left), arguments, at_least=rows_worth(len(right)))
         for part in _parts(rare):
             steps[part] = found = self._compute(left[part], right)
             if left is right:

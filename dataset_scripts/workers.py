@@ -6,6 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+_WORTH = 2**16  # cells of a simple loop, about 30 us; for less, waking a thread costs more than it saves
+
+
+def rows_worth(width: int) -> int:
+    """The fewest rows of so many cells each that are worth a thread of their own."""
+    return max(1, _WORTH // max(1, width))
+
 
 class Workers:
     """Runs a function that releases the interpreter's lock over parts of a range, on several threads.
