@@ -1,6 +1,7 @@
 """`radir convert-checkpoint` and `radir export`: model folders from and to other formats."""
 
 import dataclasses
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -42,8 +43,8 @@ def convert_checkpoint(
     typer.echo(f"{report.folder}: {report.num_parameters:,} parameters")
     for title, values in (("read from the shapes", report.sizes), ("assumed", report.assumed)):
         typer.echo(f"{title}: " + ", ".join(f"{name} = {value}" for name, value in values.items()))
-    for key, reason in report.dropped:
-        typer.echo(f"  left out {key}: {reason}")
+    for reason, count in Counter(reason for _, reason in report.dropped).items():
+        typer.echo(f"  left out {count:,} tensors, which --json lists: {reason}")
     for remark in report.remarks:
         typer.echo(remark)
 
