@@ -56,18 +56,20 @@ class BuiltDataset:
 
     Args:
         folder: a folder that `radir build` wrote.
+        name: by which results refer to the dataset; the folder's own by default.
 
     Raises:
         ValueError: if the folder is not a built dataset.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str | None = None) -> None:
         if not (folder / ENTITIES).is_dir() or not (folder / STUDIES).is_dir():
             raise ValueError(
                 f"{folder} is not a built dataset: it has no {STUDIES}/ and {ENTITIES}/; "
                 "make one with `radir build`"
             )
         self.folder = folder
+        self.name = name or folder.resolve().name
 
     @classmethod
     def open(cls, folder_or_hub_id: str | Path) -> "BuiltDataset":
@@ -78,16 +80,12 @@ class BuiltDataset:
         if folder.is_absolute() or str(folder_or_hub_id).count("/") != 1:
             raise ValueError(f"{folder} is neither a folder nor a Hub id (user/name) of a built dataset")
         try:
-            return cls(Path(snapshot_download(str(folder_or_hub_id), repo_type="dataset")))
+            snapshot = snapshot_download(str(folder_or_hub_id), repo_type="dataset")
+            return cls(Path(snapshot), folder.name)  # the snapshot's folder is named after a commit
         except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
             raise ValueError(
                 f"{folder_or_hub_id} is neither a folder here nor a dataset that the Hub gave: {error}"
             ) from error
-
-    @property
-    def name(self) -> str:
-        """The folder's name, by which results refer to the dataset."""
-        return self.folder.resolve().name
 
     @property
     def digest(self) -> str:

@@ -105,3 +105,11 @@ def test_a_folder_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
 def test_opening_something_else_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="radir build"):
         BuiltDataset.open(tmp_path)
+
+
+def test_a_dataset_from_the_hub_goes_by_its_repositorys_name(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataset_scripts.folder.snapshot_download", lambda *_, **__: str(built))
+    assert BuiltDataset.open("user/open-i").name == "open-i"
+    assert BuiltDataset.open(built).name == built.name != "open-i"
