@@ -108,6 +108,7 @@ def heat_map(
     anatomy: Annotated[str, typer.Option(help="Where to look.")],
     out: Annotated[Path, typer.Option(help="The PNG file to write.")],
     hit: Annotated[Path | None, typer.Option(help="What it was compared with; by default itself.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Draw where in an image its likeness comes from, as far as an anatomy is concerned."""
     from dataset_scripts.atomic import atomic_path
@@ -119,7 +120,7 @@ def heat_map(
     picture = draw_heat_map(model, image, default_ontology().resolve(anatomy), hit)
     with atomic_path(out) as temporary:
         picture.save(temporary, format="png")
-    typer.echo(out)
+    print_json({"file": str(out)}) if as_json else typer.echo(out)
 
 
 def _compared(findings: str | None, hits: list[str]) -> "list[Explanation | None]":

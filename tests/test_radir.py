@@ -249,3 +249,18 @@ def test_the_demo_runs_from_phantoms_to_the_report(
     printed = capsys.readouterr().out
     assert "Conditional Recall@3" in printed
     assert (tmp_path / "demo" / "evaluation" / "report.html").as_uri() in printed
+
+
+def test_a_heat_map_is_drawn_over_the_image_in_its_own_size(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = next((world / "source" / "images").iterdir())
+    run("heat-map", "--model", world / "radir", "--image", image, "--anatomy", "cardiac silhouette",
+        "--out", tmp_path / "map.png", "--json", monkeypatch=monkeypatch)  # fmt: skip
+    assert json.loads(capsys.readouterr().out) == {"file": str(tmp_path / "map.png")}
+    with Image.open(image) as picture, Image.open(tmp_path / "map.png") as drawn:
+        assert drawn.size == picture.size
+        assert drawn.mode == "RGB"
+    run("heat-map", "--model", world / "radir", "--image", image, "--anatomy", "heart",
+        "--out", tmp_path / "map.jpg", monkeypatch=monkeypatch, code=2)  # fmt: skip
+    assert "ends in .png" in capsys.readouterr().err
