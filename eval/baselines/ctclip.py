@@ -13,13 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertModel, BertTokenizer
 
-from eval.baselines.base import Baseline, best_device, unit
-from eval.baselines.bert import files_beside, load_tokenizer, tokenize
+from eval.baselines.base import unit
+from eval.baselines.bert import load_tokenizer, tokenize
+from eval.baselines.from_file import FileBaseline
 from eval.baselines.weights import (
     Published,
     Shape,
-    check_location,
-    digest_of,
     dimension,
     fill,
     locate,
@@ -157,7 +156,7 @@ def droppable(model: CTCLIPModel) -> dict[str, str]:
     return {**shared, **DROPPABLE}
 
 
-class CTCLIP(Baseline):
+class CTCLIP(FileBaseline):
     """CT-CLIP.
 
     Traps: HU are clipped before they are resampled; the file's axes are taken as they lie, (2, 0, 1) of the
@@ -167,22 +166,9 @@ class CTCLIP(Baseline):
     """
 
     name: ClassVar[str] = "ct-clip"
+    published = PUBLISHED
     takes_volumes: ClassVar[bool] = True
     choices = MappingProxyType({"HU": "clipped before resampling, as its zero-shot loader does"})
-
-    def __init__(self, model: CTCLIPModel, tokenizer: Any, device: str | torch.device | None = None) -> None:
-        self.device = best_device(device)
-        self.model, self.tokenizer = model.to(self.device), tokenizer
-
-    @classmethod
-    def check(cls, location: str | Path | None) -> None:
-        if location is not None:
-            check_location(location, PUBLISHED)
-
-    @classmethod
-    def digest(cls, location: str | Path | None) -> str:
-        path = locate(location, PUBLISHED)
-        return digest_of([path, *files_beside(path.parent)])
 
     @classmethod
     def load(

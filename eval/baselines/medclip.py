@@ -16,15 +16,14 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from transformers import BertModel, SwinConfig, SwinModel
 
-from eval.baselines.base import Baseline, best_device, unit
-from eval.baselines.bert import POSITION_IDS, bert_config, by_length, files_beside, load_tokenizer
+from eval.baselines.base import unit
+from eval.baselines.bert import POSITION_IDS, bert_config, by_length, load_tokenizer
+from eval.baselines.from_file import FileBaseline
 from eval.baselines.images import as_pil
 from eval.baselines.weights import (
     Published,
     Shape,
-    check_location,
     count_layers,
-    digest_of,
     dimension,
     fill,
     locate,
@@ -149,7 +148,7 @@ def key_plan(ours: Iterable[str]) -> dict[str, str]:
     return plan
 
 
-class MedCLIP(Baseline):
+class MedCLIP(FileBaseline):
     """MedCLIP-ViT.
 
     Traps: its own loader fails on current versions of transformers (position ids among the keys) and wants a
@@ -158,22 +157,14 @@ class MedCLIP(Baseline):
     """
 
     name: ClassVar[str] = "medclip"
+    published = PUBLISHED
     choices = MappingProxyType({"text": "no padding: each text as if it came alone, at most 77 tokens"})
-
-    def __init__(self, model: MedCLIPModel, tokenizer: Any, device: str | torch.device | None = None) -> None:
-        self.device = best_device(device)
-        self.model, self.tokenizer = model.to(self.device), tokenizer
 
     @classmethod
     def check(cls, location: str | Path | None) -> None:
         if location is None:
             raise ValueError(f"medclip needs its weights: {PUBLISHED.advice}")
-        check_location(location, PUBLISHED)
-
-    @classmethod
-    def digest(cls, location: str | Path | None) -> str:
-        path = locate(location, PUBLISHED)
-        return digest_of([path, *files_beside(path.parent)])
+        super().check(location)
 
     @classmethod
     def load(

@@ -9,16 +9,15 @@ import torch
 from torch import Tensor, nn
 from transformers import BertModel
 
-from eval.baselines.base import Baseline, best_device, unit
-from eval.baselines.bert import POSITION_IDS, bert_config, files_beside, load_tokenizer, tokenize
+from eval.baselines.base import unit
+from eval.baselines.bert import POSITION_IDS, bert_config, load_tokenizer, tokenize
+from eval.baselines.from_file import FileBaseline
 from eval.baselines.images import as_pil, clip_pixels
 from eval.baselines.pmcclip_resnet import ModifiedResNet
 from eval.baselines.weights import (
     Published,
     Shape,
-    check_location,
     count_layers,
-    digest_of,
     dimension,
     fill,
     locate,
@@ -85,7 +84,7 @@ class PMCCLIPModel(nn.Module):
         return (states.pooler_output if pooler else states.last_hidden_state[:, 0]) @ self.text_projection
 
 
-class PMCCLIP(Baseline):
+class PMCCLIP(FileBaseline):
     """PMC-CLIP as its repository evaluates it.
 
     Traps: the number of heads of the attention pooling is in no tensor's shape, and 8 instead of 32 gives
@@ -94,25 +93,12 @@ class PMCCLIP(Baseline):
     """
 
     name: ClassVar[str] = "pmc-clip"
+    published = PUBLISHED
     image_heads: ClassVar[int | None] = None
     pooler: ClassVar[bool] = False
     choices = MappingProxyType(
         {"attention pooling": "32 heads, as the repository builds it", "text": "[CLS] state, padded to 77"}
     )
-
-    def __init__(self, model: PMCCLIPModel, tokenizer: Any, device: str | torch.device | None = None) -> None:
-        self.device = best_device(device)
-        self.model, self.tokenizer = model.to(self.device), tokenizer
-
-    @classmethod
-    def check(cls, location: str | Path | None) -> None:
-        if location is not None:
-            check_location(location, PUBLISHED)
-
-    @classmethod
-    def digest(cls, location: str | Path | None) -> str:
-        path = locate(location, PUBLISHED)
-        return digest_of([path, *files_beside(path.parent)])
 
     @classmethod
     def load(
