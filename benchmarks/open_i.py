@@ -49,8 +49,8 @@ def main() -> None:
     for method, folder in zip(("radir", "clip"), models, strict=True):
         seconds[f"train {method}"] = train(data, folder, method)
     seconds["evaluate"], table = run(
-        radir, "evaluate", "--model", models[0], "--model", models[1], "--baseline", "random",
-        "--dataset", data, "--out", out / "evaluation-open-i",
+        radir, "evaluate", "--model", models[0], "--model", models[1],
+        "--baseline", "random", "--baseline", "oracle", "--dataset", data, "--out", out / "evaluation-open-i",
     )  # fmt: skip
     seconds["index"], _ = run(radir, "index", "--model", models[0], "--dataset", data, "--split", "train",
                               "--out", out / "index-open-i")  # fmt: skip

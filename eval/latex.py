@@ -1,16 +1,17 @@
-r"""The tables as LaTeX, to be taken into a paper: `\input{tables}`; needs booktabs and longtable."""
+r"""The tables as LaTeX, to be taken into a paper: `\input{tables}`; needs booktabs and graphicx."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 from eval.cells import Cell, Table
 from eval.tables import AVERAGE, all_tables
 
-_PACKAGES = ("booktabs", "longtable")
-_ROWS_OF_A_PAGE = 45  # longer tables may break over pages
-_COLUMNS_OF_A_PAGE = 9  # wider tables are set small
+_PACKAGES = ("booktabs", "graphicx")
+_ROWS_OF_A_PAGE = 45  # longer tables go on in the next
+_LONG_NAME = 8  # signs; models of longer names stand upright above their columns
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -38,19 +39,31 @@ def latex_tables(results: Mapping[str, Any]) -> str:
 
 
 def latex_table(table: Table) -> str:
-    """One table: a float, or a longtable where it does not fit on a page."""
-    columns = "l" * table.text_columns + "r" * (len(table.heads) - table.text_columns)
+    """One table as a float, or several where it has more rows than a page; shrunk where it is too wide."""
     title = re.sub(r" \(Table \d\)", "", table.title)  # the paper's number, which beside LaTeX's own misleads
-    caption = f"\\caption{{{escaped(title)}}}\\label{{tab:{_slug(title)}}}"
-    small = ["\\scriptsize\\setlength{\\tabcolsep}{3pt}"] if len(columns) > _COLUMNS_OF_A_PAGE else []
-    heads = ["\\toprule", *_heads(table), "\\midrule"]
-    body = [*_body(table), "\\bottomrule"]
-    note = [f"\\par\\smallskip{{\\footnotesize {escaped(table.note)}\\par}}"] if table.note else []
-    if len(table.rows) > _ROWS_OF_A_PAGE:
-        start = ["{", *small, f"\\begin{{longtable}}{{{columns}}}", f"{caption}\\\\"]
-        return "\n".join([*start, *heads, "\\endhead", *body, "\\end{longtable}", *note, "}"])
-    start = ["\\begin{table}", "\\centering", caption, *small, f"\\begin{{tabular}}{{{columns}}}"]
-    return "\n".join([*start, *heads, *body, "\\end{tabular}", *note, "\\end{table}"])
+    parts = [table.rows[at : at + _ROWS_OF_A_PAGE] for at in range(0, len(table.rows), _ROWS_OF_A_PAGE)]
+    floats = []
+    for number, rows in enumerate(parts, start=1):
+        shown = title if len(parts) == 1 else f"{title} ({number} of {len(parts)})"
+        label = _slug(title) if number == 1 else f"{_slug(title)}-{number}"
+        floats.append(_float(replace(table, title=shown, rows=rows), label))
+    return "\n\n".join(floats)
+
+
+def _float(table: Table, label: str) -> str:
+    columns = "l" * table.text_columns + "r" * (len(table.heads) - table.text_columns)
+    lines = [
+        "\\begin{table}",
+        "\\centering\\footnotesize",
+        f"\\caption{{{escaped(table.title)}}}\\label{{tab:{label}}}",
+        "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
+        f"\\begin{{tabular}}{{{columns}}}",
+        *("\\toprule", *_heads(table), "\\midrule", *_body(table), "\\bottomrule"),
+        "\\end{tabular}}",
+        *([f"\\par\\smallskip{{{escaped(table.note)}\\par}}"] if table.note else []),
+        "\\end{table}",
+    ]
+    return "\n".join(lines)
 
 
 def escaped(text: str) -> str:
@@ -65,7 +78,7 @@ def _slug(title: str) -> str:
 def _heads(table: Table) -> Iterator[str]:
     """The names of the columns; groups stand above theirs, with a rule between."""
     if not any(title for title, _ in table.groups):
-        yield _row(table.heads)
+        yield _row([escaped(head) for head in table.heads])
         return
     cells, rules, column = [], [], 1
     for title, members in groupby(table.groups, key=lambda group: group[0]):
@@ -76,13 +89,18 @@ def _heads(table: Table) -> Iterator[str]:
         else:
             cells += [""] * width
         column += width
-    yield " & ".join(cells) + " \\\\"
+    yield _row(cells)
     yield " ".join(rules)
-    yield _row([name for _, name in table.groups])
+    upright = any(title and len(name) > _LONG_NAME for title, name in table.groups)
+    names = [
+        f"\\rotatebox{{90}}{{{escaped(name)}}}" if title and upright else escaped(name)
+        for title, name in table.groups
+    ]
+    yield _row(names)
 
 
-def _row(texts: list[str] | tuple[str, ...]) -> str:
-    return " & ".join(map(escaped, texts)) + " \\\\"
+def _row(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + " \\\\"
 
 
 def _body(table: Table) -> Iterator[str]:
@@ -91,7 +109,7 @@ def _body(table: Table) -> Iterator[str]:
         if row[0].text == AVERAGE and not averaged:
             averaged = True
             yield "\\midrule"
-        yield " & ".join(map(_cell, row)) + " \\\\"
+        yield _row(map(_cell, row))
 
 
 def _cell(cell: Cell) -> str:
