@@ -54,7 +54,7 @@ def _float(table: Table, label: str) -> str:
     columns = "l" * table.text_columns + "r" * (len(table.heads) - table.text_columns)
     lines = [
         "\\begin{table}",
-        "\\centering\\footnotesize",
+        "\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}",
         f"\\caption{{{escaped(table.title)}}}\\label{{tab:{label}}}",
         "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
         f"\\begin{{tabular}}{{{columns}}}",

@@ -1,7 +1,11 @@
 """The protocol: every choice that a figure depends on, in one place; saved in results.json."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,33 @@ class Protocol:
                 f"max_per_anatomy is {self.max_per_anatomy}: retrieval needs at least 2 images, or None"
             )
 
+    @classmethod
+    def read(cls, path: Path) -> "Protocol":
+        """The fields that a YAML file gives, and the others' defaults.
+
+        Raises:
+            ValueError: there is no such file, or it gives what the protocol does not have.
+        """
+        from modeling_radir.naming import unknown_name  # brings torch along
+
+        if not path.is_file():
+            raise ValueError(f"{path} is no file: give a YAML file with fields of the protocol, or none")
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not YAML: {error}") from error
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{path} holds {values!r}: give `field: value` pairs")
+        defaults = {field.name: field.default for field in fields(cls)}
+        for name, value in values.items():
+            if name not in defaults:
+                raise unknown_name("field of the protocol", str(name), list(defaults))
+            if not _is_like(value, defaults[name]):
+                raise ValueError(
+                    f"{path} gives {name}: {value!r}; the default, {defaults[name]!r}, shows what fits"
+                )
+        return cls(**values)
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values, with the choices that are not options spelled out."""
         fields = {
@@ -59,3 +90,14 @@ class Protocol:
             "(1 + b) / (1 + R); p_holm: Holm's correction over all metrics of a pair of models",
             "effect_size": "mean paired difference over the standard deviation of the patients' differences",
         }
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether a value from YAML may stand where a field has this default; None: no limit, else a number."""
+    if default is None:
+        return value is None or _is_like(value, 0)
+    if isinstance(default, tuple):
+        return isinstance(value, list) and all(_is_like(item, 0) for item in value)
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    return isinstance(value, int | float if isinstance(default, float) else int)

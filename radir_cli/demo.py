@@ -25,6 +25,7 @@ def demo(
     """Phantoms, both training stages, a plain CLIP of the same budget, evaluation, index, search, report."""
     from configs.settings import load_config
     from eval.model_card import write_model_card
+    from eval.protocol import Protocol
     from train_accelerate import train
 
     settings = str(config or files("configs") / "demo.yaml")
@@ -37,18 +38,20 @@ def demo(
         arguments = ["--dataset", data, "--output_dir", folder, "--method", method, "--seed", seed]
         train(load_config([settings, *map(str, arguments)]))
         clock.lap(f"training {method}")
+    names, floor_and_ceiling = [str(path) for path in models], ["random", "oracle"]
+    evaluation = out / "evaluation"
     results = run_evaluation(
-        [str(path) for path in models], ["random"], [], str(data), "test", out / "evaluation", seed, True
+        names, floor_and_ceiling, [], str(data), "test", evaluation, Protocol(seed=seed), progress=True
     )
     for folder in models:
-        write_model_card(folder, out / "evaluation")
+        write_model_card(folder, evaluation)
     clock.lap("evaluation")
     index(str(models[0]), out / "index", dataset=str(data), split=["train"])
     query = _first_image(data, out / "query.png")
     search(out / "index", query, anatomy="left pleura", k=5)
     clock.lap("index and search")
     typer.echo(clock.summary())
-    print_summary(results, out / "evaluation")
+    print_summary(results, evaluation)
 
 
 def _first_image(data: Path, path: Path) -> Path:

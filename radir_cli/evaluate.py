@@ -10,6 +10,7 @@ from radir_cli.options import AsJson, Out, print_json
 
 if TYPE_CHECKING:
     from eval.embeddings import Source
+    from eval.protocol import Protocol
 
 Models = Annotated[
     list[str] | None, typer.Option("--model", help="A model folder or Hub id; may be repeated.")
@@ -28,7 +29,15 @@ Embeddings = Annotated[
     list[Path] | None,
     typer.Option(help="FILE.parquet (id, vector, optionally anatomy) of any model; may be repeated."),
 ]
-Seed = Annotated[int, typer.Option(help="Of the bootstrap and the random ranking.")]
+Choices = Annotated[
+    Path | None,
+    typer.Option(
+        "--protocol",
+        help="FILE.yaml with fields of the protocol that shall differ from the paper's: threshold, "
+        "max_per_anatomy, ks_conditional, ...; results.json shows them all.",
+    ),
+]
+Seed = Annotated[int | None, typer.Option(help="Of the bootstrap and the random ranking; 0 by default.")]
 
 
 def evaluate(
@@ -38,15 +47,17 @@ def evaluate(
     split: Split = "test",
     baseline: Baselines = None,
     embeddings: Embeddings = None,
-    seed: Seed = 0,
+    protocol: Choices = None,
+    seed: Seed = None,
     heat_maps: Annotated[
         int | None, typer.Option(help="How many the report shows at most; 0 for none.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Recall@k and NDCG@k of models: results.json, tables, per-query rows and report.html; resumes."""
+    choices = _protocol(protocol, seed)
     results = run_evaluation(
-        model or [], baseline or [], embeddings or [], dataset, split, out, seed, not as_json, heat_maps
+        model or [], baseline or [], embeddings or [], dataset, split, out, choices, not as_json, heat_maps
     )
     if as_json:
         print_json(results)
@@ -61,7 +72,7 @@ def run_evaluation(
     dataset: str,
     split: str,
     out: Path,
-    seed: int,
+    protocol: "Protocol",
     progress: bool,
     heat_maps: int | None = None,
 ) -> dict[str, Any]:
@@ -69,15 +80,21 @@ def run_evaluation(
     from dataset_scripts.folder import BuiltDataset
     from eval.benchmark import evaluate_models
     from eval.examples import MOST_HEAT_MAPS
-    from eval.protocol import Protocol
     from eval.report import write_report
 
     data = BuiltDataset.open(dataset)
-    sources = _sources(models, baselines, embeddings, seed, progress)
+    sources = _sources(models, baselines, embeddings, protocol.seed, progress)
     drawn = MOST_HEAT_MAPS if heat_maps is None else heat_maps
-    results = evaluate_models(data, split, sources, Protocol(seed=seed), out, progress, heat_maps=drawn)
+    results = evaluate_models(data, split, sources, protocol, out, progress, heat_maps=drawn)
     write_report(data, out, progress=progress)
     return results
+
+
+def _protocol(path: Path | None, seed: int | None) -> "Protocol":
+    from eval.protocol import Protocol
+
+    protocol = Protocol() if path is None else Protocol.read(path)
+    return protocol if seed is None else dataclasses.replace(protocol, seed=seed)
 
 
 def _sources(
@@ -130,13 +147,13 @@ def export_run(
     include_images: Annotated[
         bool, typer.Option("--include-images", help="Images too, though the dataset is not open.")
     ] = False,
-    seed: Seed = 0,
+    protocol: Choices = None,
+    seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the benchmark's tasks and rankings as TREC files and as a corpus / queries / gains folder."""
     from dataset_scripts.folder import BuiltDataset
     from eval.interchange import ExportOptions, export_run
-    from eval.protocol import Protocol
 
     options = ExportOptions(
         anatomies=anatomy,
@@ -144,9 +161,9 @@ def export_run(
         include_text=include_text or None,
         include_images=include_images or None,
     )
-    sources = _sources(model or [], baseline or [], embeddings or [], seed, progress=not as_json)
-    protocol = Protocol(seed=seed)
-    exported = export_run(BuiltDataset.open(dataset), split, sources, protocol, out, not as_json, options)
+    choices = _protocol(protocol, seed)
+    sources = _sources(model or [], baseline or [], embeddings or [], choices.seed, progress=not as_json)
+    exported = export_run(BuiltDataset.open(dataset), split, sources, choices, out, not as_json, options)
     if as_json:
         print_json(dataclasses.asdict(exported))
     else:

@@ -59,6 +59,19 @@ def test_evaluate_writes_the_results_of_the_contract(
         assert (tmp_path / name).is_file()
 
 
+def test_evaluate_takes_a_protocol_from_a_file(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "protocol.yaml").write_text("threshold: 0.5\nks_conditional: [1, 2]\nbootstrap_draws: 20\n")
+    run("evaluate", "--baseline", "random", "--dataset", world / "data", "--split", "train", "--seed", 3,
+        "--protocol", tmp_path / "protocol.yaml", "--out", tmp_path / "out", "--json",
+        monkeypatch=monkeypatch)  # fmt: skip
+    results = json.loads(capsys.readouterr().out)
+    assert results["protocol"]["threshold"] == 0.5
+    assert results["protocol"]["seed"] == results["seed"] == 3
+    assert set(results["models"]["random"]["conditional_macro"]["recall"]) == {"1", "2"}
+
+
 def test_search_finds_the_query_itself_first(
     world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,7 +257,8 @@ def test_the_demo_runs_from_phantoms_to_the_report(
     run("demo", "--out", tmp_path / "demo", "--count", 120, "--config", tmp_path / "tiny.yaml",
         monkeypatch=monkeypatch)  # fmt: skip
     results = json.loads((tmp_path / "demo" / "evaluation" / "results.json").read_text())
-    assert set(results["models"]) == {"radir-cxr-phantom", "clip-cxr-phantom", "random"}
+    assert set(results["models"]) == {"radir-cxr-phantom", "clip-cxr-phantom", "random", "oracle"}
+    assert set(results["models"]["oracle"]["conditional_macro"]["recall"].values()) == {1.0}
     assert 0 < results["models"]["radir-cxr-phantom"]["conditional_macro"]["recall"]["3"] < 1
     printed = capsys.readouterr().out
     assert "Conditional Recall@3" in printed

@@ -1,6 +1,7 @@
 """The benchmark: the contract of results.json, brute force, oracle 1, exclusions, ahead only where clear."""
 
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -285,3 +286,36 @@ def test_sources_need_their_own_names(names: list[str], run: SimpleNamespace, tm
 def test_the_protocol_refuses_what_makes_no_sense(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):
         Protocol(**fields)
+
+
+def test_a_file_sets_fields_of_the_protocol(tmp_path: Path) -> None:
+    path = tmp_path / "protocol.yaml"
+    path.write_text("threshold: 1\nks_conditional: [1, 20]\nstrict: false\nmax_per_anatomy: 500\n", "utf-8")
+    expected = Protocol(threshold=1, ks_conditional=(1, 20), strict=False, max_per_anatomy=500)
+    assert Protocol.read(path) == expected
+    path.write_text("", "utf-8")
+    assert Protocol.read(path) == Protocol()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("treshold: 0.8", "'threshold'"),
+        ("threshold: high", "threshold: 'high'"),
+        ("strict: 1", "strict: 1"),
+        ("seed: true", "seed: True"),
+        ("ks_conditional: [3, a]", "ks_conditional"),
+        ("ks_conditional: 5", "ks_conditional: 5"),
+        ("max_per_anatomy: 1.5", "max_per_anatomy"),
+        ("threshold: 2", "between 0 and 1"),
+        ("- 3", "pairs"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_a_protocol_file_that_does_not_fit_is_refused(content: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "protocol.yaml"
+    path.write_text(content, "utf-8")
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Protocol.read(path)
+    with pytest.raises(ValueError, match="is no file"):
+        Protocol.read(tmp_path / "other.yaml")

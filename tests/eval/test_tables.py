@@ -77,7 +77,7 @@ class Latex:
 
     COMMANDS = re.compile(
         "begin|end|caption|label|centering|multicolumn|cmidrule|toprule|midrule|bottomrule|par|smallskip"
-        "|rotatebox|footnotesize|text(bf|superscript|backslash|asciitilde|asciicircum|less|greater|bar)"
+        "|rotatebox|footnotesize|setlength|tabcolsep|text(bf|superscript|backslash|asciitilde|asciicircum|less|greater|bar)"
     )
 
     SHRUNK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
