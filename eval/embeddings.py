@@ -9,6 +9,7 @@ as the baselines of the paper are (section 5.1).
 import hashlib
 import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -88,8 +89,14 @@ def check_names(sources: Sequence[Source]) -> None:
         ValueError: there is none, or two have one name.
     """
     names = [source.name for source in sources]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"the sources are named {names}: give at least one, and each its own name")
+    if not names:
+        raise ValueError("there is no source: give at least one")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"two sources are named {twice[0]!r}, and results could not tell them apart: models go by their "
+            "folder's name, vectors by their file's"
+        )
 
 
 class EmbeddingRanking(Ranking):

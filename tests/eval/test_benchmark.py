@@ -265,9 +265,13 @@ def test_a_damaged_piece_is_made_anew(run: SimpleNamespace, tmp_path: Path) -> N
     assert content(tmp_path) == content(run.out)
 
 
-@pytest.mark.parametrize("names", [[], ["a", "a"]])
-def test_sources_need_their_own_names(names: list[str], run: SimpleNamespace, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="each its own name"):
+@pytest.mark.parametrize(
+    ("names", "said"), [([], "no source"), (["a", "b", "a"], "two sources are named 'a'")]
+)
+def test_sources_need_their_own_names(
+    names: list[str], said: str, run: SimpleNamespace, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=said):
         evaluate_models(
             run.dataset, "test", [RandomRanking(name=n) for n in names], PROTOCOL, tmp_path, progress=False
         )
