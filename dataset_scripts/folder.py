@@ -56,20 +56,23 @@ class BuiltDataset:
 
     Args:
         folder: a folder that `radir build` wrote.
-        name: by which results refer to the dataset; the folder's own by default.
+        hub_id: of the dataset on the Hub (user/name) that the folder is a copy of, if it is one.
+
+    Attributes:
+        name: by which results refer to the dataset: the last part of its Hub id, else the folder's own.
 
     Raises:
         ValueError: if the folder is not a built dataset.
     """
 
-    def __init__(self, folder: Path, name: str | None = None) -> None:
+    def __init__(self, folder: Path, hub_id: str | None = None) -> None:
         if not (folder / ENTITIES).is_dir() or not (folder / STUDIES).is_dir():
             raise ValueError(
                 f"{folder} is not a built dataset: it has no {STUDIES}/ and {ENTITIES}/; "
                 "make one with `radir build`"
             )
-        self.folder = folder
-        self.name = name or folder.resolve().name
+        self.folder, self.hub_id = folder, hub_id
+        self.name = hub_id.split("/")[-1] if hub_id else folder.resolve().name
 
     @classmethod
     def open(cls, folder_or_hub_id: str | Path) -> "BuiltDataset":
@@ -81,7 +84,7 @@ class BuiltDataset:
             raise ValueError(f"{folder} is neither a folder nor a Hub id (user/name) of a built dataset")
         try:
             snapshot = snapshot_download(str(folder_or_hub_id), repo_type="dataset")
-            return cls(Path(snapshot), folder.name)  # the snapshot's folder is named after a commit
+            return cls(Path(snapshot), str(folder_or_hub_id))
         except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
             raise ValueError(
                 f"{folder_or_hub_id} is neither a folder here nor a dataset that the Hub gave: {error}"

@@ -106,6 +106,7 @@ def _results(
             block["gold_precision"] = gold[name]
     return {
         "dataset": items.dataset.name,
+        "hub_dataset": items.dataset.hub_id,
         "split": items.split,
         "seed": protocol.seed,
         "protocol": protocol.to_dict(),

@@ -61,24 +61,25 @@ def write_model_card(folder: Path, results: Path | None = None) -> Path | None:
     target = Path(folder) / CARD
     if target.exists():
         return None
-    text = model_card(Path(folder), results)
+    name = ModelFacts.read(Path(folder)).name
+    text = model_card(Path(folder), None if results is None else ModelResults.read(results, name))
     with atomic_path(target) as path:
         path.write_text(text, encoding="utf-8")
     return target
 
 
-def model_card(folder: Path, results: Path | None = None, model_id: str | None = None) -> str:
+def model_card(folder: Path, results: ModelResults | None = None, model_id: str | None = None) -> str:
     """The text of a card.
 
     Args:
-        folder, results: as for write_model_card.
+        folder: a model folder.
+        results: the model's figures.
         model_id: what the card's code loads; the folder's name by default.
 
     Raises:
-        ValueError: the folder holds no RadIR model, or `results` nothing about it.
+        ValueError: the folder holds no RadIR model.
     """
     facts = ModelFacts.read(folder)
-    measured = None if results is None else ModelResults.read(results, facts.name)
     model_id = model_id or facts.name
     licence: dict[str, Any] = _NO_LICENCE
     if facts.data.get("licence"):
@@ -90,11 +91,11 @@ def model_card(folder: Path, results: Path | None = None, model_id: str | None =
         datasets=[facts.data["name"]] if facts.data.get("name") else None,
         base_model=_base_models(facts) or None,
         model_name=model_id.split("/")[-1],
-        eval_results=None if measured is None else measured.eval_results(),
+        eval_results=None if results is None else results.eval_results(),
         radir_card=_BLANK,
         **licence,
     )
-    sections = [f"# {model_id.split('/')[-1]}", *_sections(facts, model_id, measured)]
+    sections = [f"# {model_id.split('/')[-1]}", *_sections(facts, model_id, results)]
     text = f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
     return text.replace(_BLANK, _digest(text), 1)
 

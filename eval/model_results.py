@@ -34,6 +34,7 @@ class ModelResults:
 
     Attributes:
         dataset, split: what the model was evaluated on.
+        benchmark: the dataset's Hub id, by which the Hub gathers figures; its name where it has none.
         n_images, n_subjects: their numbers.
         limit: the relevance of a correct candidate, "above 0.9".
         block: the model's entry.
@@ -41,22 +42,26 @@ class ModelResults:
 
     dataset: str
     split: str
+    benchmark: str
     n_images: int
     n_subjects: int
     limit: str
     block: dict[str, Any]
 
     @classmethod
-    def read(cls, path: Path, model: str) -> "ModelResults":
+    def read(cls, path: Path, model: str, benchmark: str | None = None) -> "ModelResults":
         """Read one model's figures.
 
         Args:
             path: results.json, or the folder that `radir evaluate` wrote.
             model: its name there, which is that of its folder.
+            benchmark: the dataset's Hub id (user/name); by default the one that was evaluated by, if any.
 
         Raises:
-            ValueError: there is no such file, or no such model in it.
+            ValueError: there is no such file, or no such model in it, or that is no Hub id.
         """
+        if benchmark is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", benchmark):
+            raise ValueError(f"{benchmark!r} is no Hub id of a dataset: give user/name")
         path = path / RESULTS if path.is_dir() else path
         if not path.is_file():
             raise ValueError(f"there is no {path}: give the results.json that `radir evaluate` wrote")
@@ -71,6 +76,7 @@ class ModelResults:
         return cls(
             dataset=results["dataset"],
             split=results["split"],
+            benchmark=benchmark or results.get("hub_dataset") or results["dataset"],
             n_images=results["n_images"],
             n_subjects=results["n_subjects"],
             limit=f"{'above' if protocol['strict'] else 'at least'} {protocol['threshold']:g}",
@@ -92,7 +98,7 @@ class ModelResults:
             EvalResult(
                 task_type=TASK,
                 task_name=TASK_TITLES[figure.task],
-                dataset_type=self.dataset,
+                dataset_type=self.benchmark,
                 dataset_name=self.dataset,
                 dataset_config=figure.task,
                 dataset_split=self.split,
@@ -112,7 +118,7 @@ class ModelResults:
             if figure.interval:
                 notes += f", 95% interval {figure.interval[0]:.4f} to {figure.interval[1]:.4f}"
             task = f"{figure.task}_{figure.metric}_at_{figure.k}"
-            entries.append(EvalResultEntry(self.dataset, task, figure.value, notes=notes))
+            entries.append(EvalResultEntry(self.benchmark, task, figure.value, notes=notes))
         return eval_result_entries_to_yaml(entries)
 
     @property

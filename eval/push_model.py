@@ -48,6 +48,7 @@ def push_model(
     private: bool = False,
     i_may_share: bool = False,
     results: Path | None = None,
+    benchmark: str | None = None,
     progress: bool = True,
     api: HfApi | None = None,
 ) -> str:
@@ -65,6 +66,7 @@ def push_model(
         i_may_share: the user's word that the licence of the training data lets them put the model into a
             private repository.
         results: results.json with figures of this model, by its folder's name, or the folder of that file.
+        benchmark: the Hub id (user/name) of the dataset of these figures, where it was evaluated as a folder.
         progress: show progress bars.
         api: how to reach the Hub; by default its usual address, with the user's login.
 
@@ -78,7 +80,7 @@ def push_model(
     folder = Path(folder)
     facts = ModelFacts.read(folder)
     _check_sharing(folder, facts, private and i_may_share)
-    measured = None if results is None else ModelResults.read(results, facts.name)
+    measured = None if results is None else _measured(results, facts.name, benchmark)
     additions = [CommitOperationAdd(name, content) for name, content in _files(folder)]
     if measured is not None:
         entries = yaml.safe_dump(measured.entries(), sort_keys=False, allow_unicode=True)
@@ -86,7 +88,7 @@ def push_model(
     api = api or HfApi()
 
     def plan(info: RepoInfo) -> list[Operation]:
-        card = _card(api, info, folder, results, measured)
+        card = _card(api, info, folder, measured)
         new = [*additions, *([] if card is None else [CommitOperationAdd(CARD, card.encode())])]
         kept = {item.path_in_repo for item in new}
         stale = [name for name in files_of(info) if _OWN.fullmatch(name) and name not in kept]
@@ -94,6 +96,18 @@ def push_model(
 
     with progress_bars(progress):
         return push_in_one_commit(api, repo, "model", private, plan, f"Push {facts.name}")
+
+
+def _measured(results: Path, model: str, benchmark: str | None) -> ModelResults:
+    """The figures to publish, with a warning where the Hub cannot place them."""
+    measured = ModelResults.read(results, model, benchmark)
+    if "/" not in measured.benchmark:
+        logger.warning(
+            "the figures name the dataset %s by no Hub id, so that the Hub lists them beside no others'; "
+            "give --benchmark user/name if it is there",
+            measured.benchmark,
+        )
+    return measured
 
 
 def _check_sharing(folder: Path, facts: ModelFacts, allowed: bool) -> None:
@@ -182,9 +196,7 @@ def _modules(path: Path) -> Iterator[str]:
                     yield name.split(".")[0]
 
 
-def _card(
-    api: HfApi, info: RepoInfo, folder: Path, results: Path | None, measured: ModelResults | None
-) -> str | None:
+def _card(api: HfApi, info: RepoInfo, folder: Path, measured: ModelResults | None) -> str | None:
     """The README.md to commit: someone's with renewed figures, or a new one; None to leave what is there."""
     name = info.id.split("/")[-1]
     local = folder / CARD
@@ -193,7 +205,7 @@ def _card(
         return written if measured is None else with_results(written, name, measured.eval_results())
     remote = _remote_card(api, info) if CARD in files_of(info) else None
     if remote is None or is_untouched(remote):
-        return model_card(folder, results, info.id)
+        return model_card(folder, measured, info.id)
     return None if measured is None else with_results(remote, name, measured.eval_results())
 
 

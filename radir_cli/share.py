@@ -15,6 +15,12 @@ def push(
     results: Annotated[
         Path | None, typer.Option(help="With --model: what `radir evaluate` wrote, for the card.")
     ] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            help="With --results: the Hub id (user/name) of the dataset, if it was read as a folder."
+        ),
+    ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
     i_may_share: Annotated[
         bool,
@@ -39,8 +45,8 @@ def push(
         raise ValueError("give either --dataset DIR or --model DIR")
     progress = not as_json
     if dataset is not None:
-        if results is not None:
-            raise ValueError("--results belong to --model: a dataset's card holds no results")
+        if results is not None or benchmark is not None:
+            raise ValueError("--results and --benchmark belong to --model: a dataset's card holds no results")
         url = push_dataset(
             dataset, repo, private=private, i_may_share=i_may_share,
             identifiers_only=identifiers_only, progress=progress,
@@ -49,7 +55,10 @@ def push(
         assert model is not None
         if identifiers_only:
             raise ValueError("--identifiers-only belongs to --dataset: a model holds no identifiers")
+        if benchmark is not None and results is None:
+            raise ValueError("--benchmark says of which dataset --results are: give both")
         url = push_model(
-            model, repo, private=private, i_may_share=i_may_share, results=results, progress=progress
-        )
+            model, repo, private=private, i_may_share=i_may_share, results=results, benchmark=benchmark,
+            progress=progress,
+        )  # fmt: skip
     print_json({"url": url}) if as_json else typer.echo(url)

@@ -59,7 +59,7 @@ class FakeEngine:
 class FakeDataset:
     """One image a study, except that every tenth study has two; two studies a patient."""
 
-    name, splits, holds_volumes = "fake-cxr", ("train", "test"), False
+    name, hub_id, splits, holds_volumes = "fake-cxr", None, ("train", "test"), False
 
     def __init__(self, n_studies: int = 60, seed: int = 0, size: int = 48, labelled: bool = True) -> None:
         rng = np.random.default_rng(seed)

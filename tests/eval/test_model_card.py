@@ -15,6 +15,7 @@ from PIL import Image
 from dataset_scripts.records import Sharing
 from eval.model_card import is_untouched, model_card, with_results, write_model_card
 from eval.model_facts import ModelFacts, is_local_path, without_local_paths
+from eval.model_results import ModelResults
 from tests.made_up_model import model_folder, results_file
 from tests.modeling_radir import tiny
 
@@ -25,18 +26,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
+def results_path(tmp_path: Path) -> Path:
     return results_file(tmp_path / "results.json", "clip-tiny", "radir-tiny")
 
 
-def test_the_header_is_what_the_hub_reads(folder: Path, results: Path) -> None:
+@pytest.fixture
+def results(results_path: Path) -> ModelResults:
+    return ModelResults.read(results_path, "radir-tiny")
+
+
+def test_the_header_is_what_the_hub_reads(folder: Path, results: ModelResults) -> None:
     data = ModelCard(model_card(folder, results)).data
     assert (data.library_name, data.pipeline_tag) == ("transformers", "image-feature-extraction")
     assert {"radir", "radiology", "image-retrieval"} <= set(data.tags)
     assert (data.license, data.datasets, data.base_model) == ("apache-2.0", ["made-up"], None)
 
 
-def test_the_model_index_holds_the_figures_of_this_model_alone(folder: Path, results: Path) -> None:
+def test_the_model_index_holds_the_figures_of_this_model_alone(folder: Path, results: ModelResults) -> None:
     data = ModelCard(model_card(folder, results)).data
     assert data.model_name == "radir-tiny"
     found = {(r.dataset_config, r.metric_name): (r.metric_value, r.metric_args) for r in data.eval_results}
@@ -47,7 +53,7 @@ def test_the_model_index_holds_the_figures_of_this_model_alone(folder: Path, res
     assert {(r.dataset_name, r.dataset_split) for r in data.eval_results} == {("made-up", "test")}
 
 
-def test_results_are_tables_with_intervals(folder: Path, results: Path) -> None:
+def test_results_are_tables_with_intervals(folder: Path, results: ModelResults) -> None:
     card = model_card(folder, results)
     assert "| Conditional, average over anatomies | Recall@3 | 20.00 [19.00, 21.00] | 2,000 |" in card
     assert "| Image to image | Recall@5 | - | 1,200 |" in card
@@ -55,16 +61,33 @@ def test_results_are_tables_with_intervals(folder: Path, results: Path) -> None:
     assert "1,200 images of 1,000 patients" in card and "relevance is above 0.9" in card
 
 
-def test_results_may_be_given_by_their_folder(folder: Path, results: Path) -> None:
-    assert model_card(folder, results.parent) == model_card(folder, results)
+def test_results_may_be_given_by_their_folder(results_path: Path, results: ModelResults) -> None:
+    assert ModelResults.read(results_path.parent, "radir-tiny") == results
 
 
-def test_results_without_the_model_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_figures_go_by_the_hub_id_of_the_dataset_where_it_has_one(results_path: Path) -> None:
+    def named(benchmark: str | None = None) -> set[str]:
+        read = ModelResults.read(results_path, "radir-tiny", benchmark)
+        assert {result.dataset_name for result in read.eval_results()} == {"made-up"}
+        return {result.dataset_type for result in read.eval_results()} | {
+            entry["dataset"]["id"] for entry in read.entries()
+        }
+
+    assert named() == {"made-up"}
+    assert named("user/elsewhere") == {"user/elsewhere"}
+    content = json.loads(results_path.read_text())
+    results_path.write_text(json.dumps({**content, "hub_dataset": "user/made-up"}))
+    assert named() == {"user/made-up"}
+    with pytest.raises(ValueError, match="'made-up' is no Hub id of a dataset"):
+        named("made-up")
+
+
+def test_results_without_the_model_are_refused(tmp_path: Path) -> None:
     others = results_file(tmp_path / "others.json", "radir-large", "clip-tiny")
     with pytest.raises(ValueError, match=r"no results of radir-tiny \(it holds radir-large, clip-tiny"):
-        model_card(folder, others)
+        ModelResults.read(others, "radir-tiny")
     with pytest.raises(ValueError, match="there is no"):
-        model_card(folder, tmp_path / "nothing.json")
+        ModelResults.read(tmp_path / "nothing.json", "radir-tiny")
 
 
 def test_training_and_limits_are_told(folder: Path) -> None:
@@ -165,7 +188,7 @@ def test_a_card_is_written_once_and_never_over_a_readme(folder: Path, tmp_path: 
     assert (target / "README.md").read_text() == "mine"
 
 
-def test_an_edit_anywhere_in_a_card_is_seen(folder: Path, results: Path) -> None:
+def test_an_edit_anywhere_in_a_card_is_seen(folder: Path, results: ModelResults) -> None:
     for card in (model_card(folder), model_card(folder, results, "user/other")):
         assert is_untouched(card)
         assert not is_untouched(card.replace("## Limits", "## Known limits"))

@@ -17,6 +17,7 @@ from huggingface_hub import HfApi, ModelCard, constants
 
 from dataset_scripts.records import Sharing
 from eval.model_card import is_untouched, model_card, write_model_card
+from eval.model_results import ModelResults
 from eval.push_model import push_model
 from modeling_radir import RadIRModel
 from tests.fake_hub import FakeHub, Repository
@@ -107,7 +108,12 @@ print(json.dumps([digests, tokens, card.data.to_dict()["model-index"]]))
         name: hashlib.sha256(value.numpy().tobytes()).hexdigest() for name, value in state.items()
     }
     assert tokens == [tiny.tokenizer()("left pleura")["input_ids"]]
-    assert index == ModelCard(model_card(folder, results, REPO)).data.to_dict()["model-index"]
+    assert (
+        index
+        == ModelCard(model_card(folder, ModelResults.read(results, folder.name), REPO)).data.to_dict()[
+            "model-index"
+        ]
+    )
 
 
 def test_the_package_reads_what_was_pushed(hub: FakeHub, folder: Path, tmp_path: Path) -> None:
@@ -268,8 +274,22 @@ def test_an_untouched_card_gains_the_results_when_pushed(hub: FakeHub, folder: P
     write_model_card(folder)
     push(hub, folder)
     push(hub, folder, results=results)
-    assert card_of(hub) == model_card(folder, results, REPO)
+    assert card_of(hub) == model_card(folder, ModelResults.read(results, folder.name), REPO)
     assert is_untouched(card_of(hub))
+
+
+def test_figures_without_a_hub_id_are_pushed_with_a_warning(
+    hub: FakeHub, folder: Path, results: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ids() -> set[str]:
+        (entries,) = [file for name, file in hub.models[REPO].files.items() if ".eval_results" in name]
+        return {entry["dataset"]["id"] for entry in yaml.safe_load(entries)}
+
+    push(hub, folder, results=results)
+    assert ids() == {"made-up"} and "give --benchmark user/name" in caplog.text
+    caplog.clear()
+    push(hub, folder, results=results, benchmark="user/made-up")
+    assert ids() == {"user/made-up"} and not caplog.records
 
 
 def test_a_card_written_by_hand_goes_up_as_it_is_with_the_figures_in_its_header(
