@@ -20,13 +20,15 @@ DEVICES = [
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("budget_bytes", [3_000, 2**28])
+@pytest.mark.parametrize(("texts", "budget_bytes"), [(24, 3_000), (90, 2**28)])  # many chunks, and one
 @pytest.mark.parametrize("affinity", ["long", "short"])
-def test_scores_equal_the_cpu_kernel_bit_for_bit(device: str, budget_bytes: int, affinity: str) -> None:
-    store = random_store(90, 70, seed=4)
+def test_scores_equal_the_cpu_kernel_bit_for_bit(
+    device: str, texts: int, budget_bytes: int, affinity: str
+) -> None:
+    store = random_store(texts, 70, seed=4)
     weights = RateScoreWeights.named(affinity)
     cpu, other = RelevanceEngine(store, weights), RelevanceEngine(store, weights, budget_bytes, device=device)
-    rows, columns = np.array([3, -1, 0, 3, 89, 41]), np.arange(90)
+    rows, columns = np.array([3, -1, 0, 3, texts - 1, 21]), np.arange(texts)
     np.testing.assert_array_equal(other.block(rows, columns), cpu.block(rows, columns))
     np.testing.assert_array_equal(other.block(columns, columns), cpu.block(columns, columns))
     np.testing.assert_array_equal(other.top_k(columns, columns, 9)[0], cpu.top_k(columns, columns, 9)[0])
