@@ -1,8 +1,8 @@
 """BioViL-T on single images: its ResNet-50, projected without an earlier image, beside its CXR-BERT.
 
-The image tower's code is in another package (hi-ml-multimodal), which wants other versions of torch; written
-here from that package's published source (repository microsoft/hi-ml) and used for single images only, so
-the transformer that compares two images is left out.
+The image tower belongs to another package (hi-ml-multimodal, repository microsoft/hi-ml), which wants other
+versions of torch: its architecture is written here anew. The transformer that compares two images is left
+out, since only single ones are encoded.
 """
 
 from collections.abc import Mapping, Sequence
