@@ -141,7 +141,8 @@ class RankedTripletLoss(nn.Module):
         """Over all negatives k: summed terms and number of triplets of each pair (i, j), both (p,)."""
         difference = relevance[i, j][:, None] - relevance[i]  # (p, N), T_ij - T_ik
         valid = difference > self.gap
-        violation = (similarity[i] - similarity[i, j][:, None] + self.margin).clamp(min=0)  # (p, N)
+        rows = similarity.index_select(0, i)  # (p, N); gradients of similarity[i] add up in no fixed order
+        violation = (rows - similarity[i, j][:, None] + self.margin).clamp(min=0)  # (p, N)
         if self.weighted:
             violation = violation * torch.where(valid, difference, 0.0)
         terms = torch.where(valid, F.softplus(violation / self.temperature), 0.0)

@@ -37,6 +37,24 @@ def _slow_triplet(similarity, relevance, weighted, margin=0.1, temperature=0.07,
     return sum(means) / max(len(means), 1)
 
 
+def test_gradients_do_not_depend_on_threads():
+    similarity, relevance = _random(64)
+    relevance = relevance.round(decimals=1)
+
+    def gradient(threads):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            leaf = similarity.clone().requires_grad_()
+            RankedTripletLoss()(leaf, relevance).backward()
+        finally:
+            torch.set_num_threads(before)
+        return leaf.grad
+
+    alone = gradient(1)
+    assert all(torch.equal(gradient(2), alone) for _ in range(20))  # a race would not lose each time
+
+
 def test_equal_logits_cost_log_n():
     assert MaskedInfoNCELoss()(torch.zeros(5, 5), torch.eye(5)).item() == pytest.approx(math.log(5))
 
