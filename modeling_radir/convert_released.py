@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import pickle
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import BertTokenizer
 
+from .checkpoint_files import read_tensors
 from .configuration_radir import RadIRConfig
 from .image_processing_radir import RadIRCXRImageProcessor
 from .image_processing_radir_ct import RadIRCTImageProcessor
@@ -113,30 +111,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise ValueError(f"there is no file {path}: give the released RadIR.pt or a .safetensors of its keys")
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
-    except (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, KeyError) as error:
-        raise ValueError(
-            f"{path} cannot be read as tensors ({str(error).splitlines()[0]}): give the released RadIR.pt, "
-            "or a .safetensors file of the same keys"
-        ) from error
-    if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
-        state = state["model"]
-    if not isinstance(state, Mapping) or not state:
-        raise ValueError(f"{path} holds no state dict: a mapping of names to tensors is needed")
-    strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
-    if strange:
-        raise ValueError(f"{path} holds values that are no tensors under {strange}: give a state dict")
-    return dict(state)
-
-
-def _unpickle(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError as error:
-        if "mmap" not in str(error):
-            raise
-    return torch.load(path, map_location="cpu", weights_only=True)  # written by a torch before 1.6
+    return read_tensors(path, "give the released RadIR.pt, or a .safetensors file of the same keys")
 
 
 def empty_model(config: RadIRConfig) -> RadIRModel:

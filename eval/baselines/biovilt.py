@@ -31,10 +31,10 @@ from eval.baselines.weights import (
     dimension,
     fill,
     locate,
-    read_tensors,
     shapes_of,
     without_weights,
 )
+from modeling_radir.checkpoint_files import read_tensors
 
 HUB_ID = "microsoft/BiomedVLP-BioViL-T"
 IMAGE_FILE = "biovil_t_image_model_proj_size_128.pt"

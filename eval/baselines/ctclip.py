@@ -16,16 +16,8 @@ from transformers import BertModel, BertTokenizer
 from eval.baselines.base import unit
 from eval.baselines.bert import load_tokenizer, tokenize
 from eval.baselines.from_file import FileBaseline
-from eval.baselines.weights import (
-    Published,
-    Shape,
-    dimension,
-    fill,
-    locate,
-    read_tensors,
-    shapes_of,
-    without_weights,
-)
+from eval.baselines.weights import Published, Shape, dimension, fill, locate, shapes_of, without_weights
+from modeling_radir.checkpoint_files import read_tensors
 from modeling_radir.configuration_radir import RadIRConfig
 from modeling_radir.modeling_ctvit_layers import (
     Layout,

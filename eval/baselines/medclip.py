@@ -27,11 +27,10 @@ from eval.baselines.weights import (
     dimension,
     fill,
     locate,
-    read_tensors,
     shapes_of,
-    state_dict_in,
     without_weights,
 )
+from modeling_radir.checkpoint_files import read_tensors, state_dict_in
 
 WEIGHTS = "pytorch_model.bin"
 PUBLISHED = Published(

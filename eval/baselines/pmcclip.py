@@ -21,10 +21,10 @@ from eval.baselines.weights import (
     dimension,
     fill,
     locate,
-    read_tensors,
     shapes_of,
     without_weights,
 )
+from modeling_radir.checkpoint_files import read_tensors
 
 PUBLISHED = Published(
     ("checkpoint.pt", "checkpoint.safetensors"),

@@ -1,19 +1,15 @@
-"""Public weights: where they lie, tensors only, and every key accounted for before one is used."""
+"""Public weights: where they lie, and every key accounted for before one is used."""
 
 import logging
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import torch
 from accelerate import init_empty_weights
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from eval.fingerprint import files_digest, model_digest
@@ -23,8 +19,6 @@ logger = logging.getLogger(__name__)
 Shape: TypeAlias = tuple[int, ...]
 
 _HUB = re.compile(r"(?P<kind>datasets/)?(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>.+))?")
-_WRAPPERS = ("state_dict", "model")  # names under which training scripts put a state dict
-_DAMAGE = (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -112,53 +106,6 @@ def folder_digest(location: str | Path | None, published: Published) -> str:
     if Path(where).is_dir():
         return str(model_digest(where))
     return f"{where} at {path.parent.name}"  # .../snapshots/COMMIT/config.json
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by key, mapped into memory; nothing but tensors is unpickled.
-
-    A state dict under "state_dict" or "model" is taken out, and the "module." of data-parallel training
-    is taken off all keys.
-
-    Raises:
-        ValueError: the file cannot be read, or is no state dict.
-    """
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
-    except _DAMAGE as error:
-        raise ValueError(
-            f"{path} cannot be read as tensors ({str(error).splitlines()[0]}): download it again, or save "
-            "its state dict alone"
-        ) from error
-    return state_dict_in(state, path)
-
-
-def _unpickle(path: Path) -> object:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError as error:
-        if "mmap" not in str(error):
-            raise
-    return torch.load(path, map_location="cpu", weights_only=True)  # written by a torch before 1.6
-
-
-def state_dict_in(state: object, source: Path | str) -> dict[str, Tensor]:
-    """The state dict in what a checkpoint holds, as `read_tensors` says.
-
-    Raises:
-        ValueError: there is none.
-    """
-    for name in _WRAPPERS:
-        if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
-            state = state[name]
-    if not isinstance(state, Mapping) or not state:
-        raise ValueError(f"{source} holds no state dict: a mapping of names to tensors is needed")
-    strange = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
-    if strange:
-        raise ValueError(f"{source} holds values that are no tensors, under {', '.join(strange)}")
-    if all(key.startswith("module.") for key in state):
-        return {key.removeprefix("module."): value for key, value in state.items()}
-    return dict(state)
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:

@@ -26,6 +26,7 @@ from eval.baselines.transformers_models import MedSigLIP, TransformersBaseline
 from eval.benchmark import evaluate_models
 from eval.items import Items
 from eval.protocol import Protocol
+from modeling_radir.checkpoint_files import read_tensors
 from modeling_radir.volumes import Volume
 from tests.eval.baseline_files import bert, pmcclip_file, pmcclip_state
 from tests.modeling_radir.tiny import tokenizer
@@ -158,11 +159,11 @@ def test_nothing_but_tensors_is_unpickled(tmp_path: Path, monkeypatch: pytest.Mo
     for write in (torch.save, lambda what, to: to.write_bytes(pickle.dumps(what))):
         write({"state_dict": _Planted()}, path)
         with pytest.raises(ValueError, match="cannot be read as tensors"):
-            weights.read_tensors(path)
+            read_tensors(path)
     assert not (tmp_path / "planted").exists()
     torch.save({"state_dict": {"weight": torch.ones(2), "epoch": 3}}, path)
     with pytest.raises(ValueError, match="no tensors, under epoch"):
-        weights.read_tensors(path)
+        read_tensors(path)
 
 
 def test_state_dicts_come_out_of_every_wrapping(tmp_path: Path) -> None:
@@ -170,10 +171,10 @@ def test_state_dicts_come_out_of_every_wrapping(tmp_path: Path) -> None:
     wrapped = {f"module.{key}": value for key, value in state.items()}
     for number, content in enumerate((state, {"model": state}, {"state_dict": wrapped, "epoch": 2})):
         torch.save(content, tmp_path / f"{number}.pt")
-        found = weights.read_tensors(tmp_path / f"{number}.pt")
+        found = read_tensors(tmp_path / f"{number}.pt")
         assert list(found) == ["a.weight"] and found["a.weight"].tolist() == [0, 1, 2]
     save_file(state, tmp_path / "x.safetensors")
-    assert list(weights.read_tensors(tmp_path / "x.safetensors")) == ["a.weight"]
+    assert list(read_tensors(tmp_path / "x.safetensors")) == ["a.weight"]
 
 
 def test_weights_come_from_the_hub_by_repository_and_file(

@@ -130,7 +130,7 @@ def test_a_file_that_runs_code_when_read_is_refused(tmp_path):
         (None, "there is no file"),
         (b"not a checkpoint", "cannot be read as tensors"),
         ([1, 2], "holds no state dict"),
-        ({"temperature": 1.0}, r"no tensors under \['temperature'\]"),
+        ({"temperature": 1.0}, r"no tensors, under temperature"),
     ],
 )
 def test_other_files_are_refused_with_a_sentence(tmp_path, content, message):
