@@ -32,7 +32,7 @@ from machine import machine
 
 from dataset_scripts.findings import FindingsMiner
 from dataset_scripts.mining import mine_reports
-from dataset_scripts.parallel import AHEAD
+from dataset_scripts.plumbing.processes import AHEAD
 from dataset_scripts.sections import split_sections
 from dataset_scripts.sentences import split_sentences
 from dataset_scripts.words import tokenize

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from dataset_scripts.atomic import atomic_path
 from dataset_scripts.findings import FindingsMiner
 from dataset_scripts.folder import STUDIES, VOLUMES, studies_shard
 from dataset_scripts.ontology import Ontology
-from dataset_scripts.parallel import map_in_order
+from dataset_scripts.plumbing.atomic import atomic_path
+from dataset_scripts.plumbing.processes import map_in_order
 from dataset_scripts.records import SPLITS, ImageRecord, Skipped, Source
 
 BLOCKS = "blocks"  # the folder of what is needed until the dataset is complete

@@ -18,7 +18,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataset_scripts.atomic import atomic_path, replace
 from dataset_scripts.blocks import BLOCKS, BlockStore, Study
 from dataset_scripts.card import write_card
 from dataset_scripts.entities import LexicalScorer
@@ -33,11 +32,12 @@ from dataset_scripts.folder import (
     table_path,
 )
 from dataset_scripts.ontology import Ontology, default_ontology
+from dataset_scripts.plumbing.atomic import atomic_path, replace
+from dataset_scripts.plumbing.parquet_writer import TableWriter
 from dataset_scripts.records import SPLITS, Source, skip_counts
 from dataset_scripts.relevance import RelevanceEngine
 from dataset_scripts.relevance_tables import RELEVANCE_PARTS, WHOLE_REPORT, write_relevance
 from dataset_scripts.store import EntityStore, Scorer
-from dataset_scripts.table_writer import TableWriter
 
 _PLAN = "plan.json"  # what the working folder is being built from
 

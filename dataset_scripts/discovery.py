@@ -18,9 +18,9 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
-from dataset_scripts.atomic import atomic_path
 from dataset_scripts.findings import FindingsMiner
 from dataset_scripts.ontology import Ontology, default_ontology
+from dataset_scripts.plumbing.atomic import atomic_path
 from dataset_scripts.radgraph_json import Entity, entities_of, flatten, read_entities, terms_of
 
 _SUFFIXES = (".json", ".jsonl", ".ndjson")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset_scripts.atomic import atomic_path
 from dataset_scripts.folder import FACTS
+from dataset_scripts.plumbing.atomic import atomic_path
 from dataset_scripts.records import Sharing
 
 

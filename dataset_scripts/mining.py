@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from dataset_scripts.findings import FindingsMiner
 from dataset_scripts.ontology import Ontology
-from dataset_scripts.parallel import map_in_order
+from dataset_scripts.plumbing.processes import map_in_order
 from dataset_scripts.sections import split_sections
 
 Report = tuple[str, str]  # (id, text)

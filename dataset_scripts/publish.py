@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-from dataset_scripts.atomic import atomic_path
 from dataset_scripts.card import header
 from dataset_scripts.facts import BuildFacts
 from dataset_scripts.folder import (
@@ -34,6 +33,7 @@ from dataset_scripts.folder import (
     table_path,
 )
 from dataset_scripts.hub import Operation, RepoInfo, files_of, progress_bars, push_in_one_commit
+from dataset_scripts.plumbing.atomic import atomic_path
 from dataset_scripts.records import SPLITS, Sharing
 from dataset_scripts.sentences import split_sentences
 

@@ -25,9 +25,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from dataset_scripts.atomic import atomic_path
 from dataset_scripts.entities import Entity
 from dataset_scripts.folder import FINDINGS, studies_shards, table_path
+from dataset_scripts.plumbing.atomic import atomic_path
 from dataset_scripts.rate_scorer import ENCODER, NER, RateScorer, unique_texts
 from dataset_scripts.records import SPLITS
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from dataset_scripts.atomic import atomic_path
 from dataset_scripts.folder import RELEVANCE, table_path
+from dataset_scripts.plumbing.atomic import atomic_path
 from dataset_scripts.records import SPLITS
 from dataset_scripts.relevance import RelevanceEngine
 

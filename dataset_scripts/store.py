@@ -25,8 +25,8 @@ import numpy as np
 import pyarrow as pa
 
 from dataset_scripts import store_files as files
-from dataset_scripts.atomic import atomic_path
 from dataset_scripts.entities import ENTITY_TYPES, Entity
+from dataset_scripts.plumbing.atomic import atomic_path
 from dataset_scripts.store_build import ENTITIES_AT_ONCE, build_store, check_dtype, check_vectors
 from dataset_scripts.store_files import FILES, FORMAT, FORMAT_VERSION, MANIFEST, Scorer
 from dataset_scripts.store_keys import KEYS_SCHEMA, KeyIndex, sorted_keys

@@ -16,9 +16,9 @@ import pyarrow as pa
 from tqdm.auto import tqdm
 
 from dataset_scripts import store_files as files
-from dataset_scripts.atomic import atomic_path
 from dataset_scripts.entities import ENTITY_TYPES
-from dataset_scripts.parallel import map_in_order
+from dataset_scripts.plumbing.atomic import atomic_path
+from dataset_scripts.plumbing.processes import map_in_order
 from dataset_scripts.store_files import Scorer
 from dataset_scripts.store_keys import KEYS_SCHEMA, check_study_id, keys_batch, two_texts
 

@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataset_scripts.atomic import atomic_path
 from dataset_scripts.folder import BuiltDataset
+from dataset_scripts.plumbing.atomic import atomic_path
 from eval.embedding_cache import cached
 from eval.embeddings import Ranking, Source, check_names
 from eval.examples import HEAT_MAPS, MOST_HEAT_MAPS, collect_examples, draw_heat_maps

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dataset_scripts.atomic import atomic_path
+from dataset_scripts.plumbing.atomic import atomic_path
 from eval.embeddings import ArrayRanking, Source
 from eval.encoder import Encoder, Vectors, encode
 from eval.items import Items

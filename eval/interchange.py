@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_scripts.atomic import atomic_path
 from dataset_scripts.folder import BuiltDataset
+from dataset_scripts.plumbing.atomic import atomic_path
 from eval.embedding_cache import cached
 from eval.embeddings import Source, check_names
 from eval.gains_folder import export_gains_folder

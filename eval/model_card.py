@@ -15,9 +15,9 @@ from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
-from dataset_scripts.atomic import atomic_path
 from dataset_scripts.card import licence_fields
 from dataset_scripts.folder import CARD
+from dataset_scripts.plumbing.atomic import atomic_path
 from eval.model_facts import ModelFacts, is_local_path
 from eval.model_results import TASK, ModelResults
 

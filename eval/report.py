@@ -15,8 +15,8 @@ from typing import Any
 
 import jinja2
 
-from dataset_scripts.atomic import atomic_path
 from dataset_scripts.folder import BuiltDataset
+from dataset_scripts.plumbing.atomic import atomic_path
 from dataset_scripts.records import Sharing
 from eval.benchmark import EXAMPLES, RESULTS
 from eval.contact_sheets import contact_sheets

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_scripts.atomic import atomic_path
+from dataset_scripts.plumbing.atomic import atomic_path
 from eval.embeddings import Source
 from eval.fingerprint import code_digest
 from eval.items import Items

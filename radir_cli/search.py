@@ -111,8 +111,8 @@ def heat_map(
     as_json: AsJson = False,
 ) -> None:
     """Draw where in an image its likeness comes from, as far as an anatomy is concerned."""
-    from dataset_scripts.atomic import atomic_path
     from dataset_scripts.ontology import default_ontology
+    from dataset_scripts.plumbing.atomic import atomic_path
     from modeling_radir.drawing import draw_heat_map
 
     if out.suffix.lower() != ".png":

@@ -8,7 +8,7 @@ import pytest
 from dataset_scripts.findings import FindingsMiner
 from dataset_scripts.mining import mine_reports
 from dataset_scripts.ontology import Anatomy, Ontology, default_ontology
-from dataset_scripts.parallel import AHEAD
+from dataset_scripts.plumbing.processes import AHEAD
 
 ORGANS = ("heart", "liver", "trachea", "spleen", "stomach")
 

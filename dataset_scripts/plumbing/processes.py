@@ -2,10 +2,14 @@
 
 import itertools
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
+from threading import Thread
 from typing import Any, TypeVar
 
 AHEAD = 2  # items for each process: one that it works on and one that waits for it
@@ -26,7 +30,7 @@ def map_in_order(
             script that asks for several needs the `if __name__ == "__main__":` of `multiprocessing`.
 
     Raises:
-        ValueError: `processes` is below 1; and whatever `function` raises.
+        ValueError: `processes` is below 1, or one of them was killed; and whatever `function` raises.
 
     >>> list(map_in_order(len, ["a", "bc"], processes=1))
     [1, 2]
@@ -56,6 +60,11 @@ def _map_in_pool(
                     yield flying.popleft().result()
             while flying:
                 yield flying.popleft().result()
+        except BrokenProcessPool as error:
+            raise ValueError(
+                "a worker process was killed, most likely for want of memory: the same command resumes; give "
+                "it fewer --processes"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -67,6 +76,18 @@ _function: Callable[[Any], Any] | None = None  # of this worker process
 def _start(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all; the parent says so, and stops its workers
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Stop at once when the parent is gone: nobody waits for the results, and another run may be at work."""
+    parent = parent_process()
+    assert parent is not None, "runs in worker processes"
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _call(item: Any) -> Any:
