@@ -22,8 +22,8 @@ _NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of ``path`` to write to; rename it onto ``path`` when the block succeeds.
 
-    The block may create a file or a folder under the temporary name. It is flushed to the disk (fsync of every
-    file, then of the folders) before the rename, and the rename before this returns. What is there already is
+    The block may create a file or a folder under the temporary name. It is flushed (fsync of every file,
+    then of the folders) before the rename, and the rename before this returns. What is there already is
     replaced in one step, see `replace`. When the block raises, the temporary is removed and ``path`` is as it
     was; what a killed process leaves, `remove_leftovers` removes.
 

@@ -1,7 +1,7 @@
 """Who may write an output: one process at a time, which is known from the start.
 
-A claim resolves links, makes sure that the place can be written before any work is done, takes a lock that dies
-with its owner, and removes what a killed run left beside the output.
+A claim resolves links, makes sure that the place can be written before the work, takes a lock that dies with
+its owner, and removes what a killed run left beside the output.
 """
 
 import json
