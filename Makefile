@@ -4,7 +4,7 @@ DEMO_OUT ?= runs/demo
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
-SOURCES := modeling_radir dataset_scripts eval configs radir_cli radir.py train_accelerate.py tests benchmarks tools
+SOURCES := modeling_radir dataset_scripts eval configs radir_cli radir_search radir.py train_accelerate.py tests benchmarks tools
 
 .PHONY: demo test lint format clean
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from dataset_scripts.phantom_cxr import ANATOMIES, NORMAL, make_finding, nuisance_seed, render, sample_state
 from modeling_radir import RadIRModel
 from modeling_radir.attention_maps import attention_map, in_image_coordinates
-from modeling_radir.indexing import embed, load
+from modeling_radir.inference import embed, load
 
 CHANGED = 8  # of 255 grey levels: more than noise and rounding
 SMALLEST = 20  # pixels; a finding that changes fewer cannot be seen

@@ -13,7 +13,7 @@ from eval.encoder import Encoder, Encoding
 from eval.fingerprint import code_digest, model_digest
 from eval.items import Items
 from eval.model_heat_maps import ModelHeatMaps
-from modeling_radir.indexing import check_model, embed_all, load
+from modeling_radir.inference import check_model, embed_all, load
 
 
 class ModelEmbeddings(Encoder):

@@ -11,7 +11,7 @@ from transformers import AutoConfig
 from eval.items import Items
 from modeling_radir.attention_maps import attention_map
 from modeling_radir.drawing import picture
-from modeling_radir.indexing import load
+from modeling_radir.inference import load
 from modeling_radir.modeling_radir import RadIRModel
 from modeling_radir.processing_radir import RadIRProcessor
 

@@ -15,7 +15,6 @@ from .modeling_radir import RadIRModel, RadIROutput
 from .modeling_text import RadIRTextModel
 from .modeling_vision import RadIRVisionModel, RadIRVisionOutput
 from .processing_radir import RadIRProcessor
-from .retrieval_index import RetrievalIndex
 from .volumes import Volume, read_volume
 
 __all__ = [
@@ -36,7 +35,6 @@ __all__ = [
     "RadIRVisionModel",
     "RadIRVisionOutput",
     "RankedTripletLoss",
-    "RetrievalIndex",
     "UnconditionalLoss",
     "Volume",
     "convert_checkpoint",

@@ -9,9 +9,8 @@ from PIL import Image
 
 from .attention_maps import attention_map
 from .heat_maps import orthogonal_slices, overlay
-from .image_files import takes_volumes
 from .image_processing_radir_ct import RELEASED_ORIENTATION
-from .indexing import load
+from .inference import load, takes_volumes
 from .processing_radir import RadIRProcessor
 from .volumes import Volume
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .indexing import load
+from .inference import load
 from .modeling_radir import RadIRModel
 from .optional import library
 

@@ -31,7 +31,7 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Embed images under every anatomy, for `radir search`."""
-    from modeling_radir.indexing import build_index
+    from radir_search.build_index import build_index
 
     if (images is None) == (dataset is None):
         raise ValueError("give either --images DIR or --dataset DIR_OR_ID")
@@ -48,7 +48,7 @@ def index(
 def _dataset_items(dataset: str, splits: list[str] | None) -> Iterator[Any]:
     """The images of a built dataset with their texts, for the index to show beside its hits."""
     from dataset_scripts.folder import BuiltDataset
-    from modeling_radir.indexing import IndexItem
+    from radir_search.build_index import IndexItem
 
     data = BuiltDataset.open(dataset)
     for split in splits or data.splits:
@@ -72,7 +72,7 @@ def search(
 ) -> None:
     """Find the indexed images most like one image, as far as an anatomy is concerned."""
     from dataset_scripts.ontology import default_ontology
-    from modeling_radir.indexing import search_image
+    from radir_search.query import search_image
 
     anatomy = default_ontology().resolve(anatomy) if anatomy else None  # "cardiac silhouette" is the heart
     hits = search_image(index, image, anatomy, k, model)

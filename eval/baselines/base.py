@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from eval.encoder import Encoder, Encoding
 from eval.fingerprint import code_digest
 from eval.items import Items
-from modeling_radir.indexing import BATCH_VALUES
+from modeling_radir.inference import BATCH_VALUES
 
 
 class Baseline(ABC):

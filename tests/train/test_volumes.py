@@ -24,8 +24,10 @@ from dataset_scripts.training import augmentation
 from eval.items import Items
 from eval.model_embeddings import ModelEmbeddings
 from modeling_radir import RadIRCTImageProcessor
-from modeling_radir.indexing import IndexItem, build_index, load, search_image
+from modeling_radir.inference import load
 from modeling_radir.volumes import Volume
+from radir_search.build_index import IndexItem, build_index
+from radir_search.query import search_image
 from tests.made_up import TINY_TRAINING, built_open_i
 from train_accelerate import Trainer, train
 

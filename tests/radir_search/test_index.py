@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from modeling_radir import RetrievalIndex, retrieval_index
+from radir_search import index as index_module
+from radir_search.index import RetrievalIndex
 
 
 def _embeddings(count=300, width=16, seed=0):
@@ -29,7 +30,7 @@ def _index(count=300):
 
 @pytest.mark.parametrize("chunk_rows", [7, 65536])
 def test_search_equals_faiss(monkeypatch, chunk_rows):
-    monkeypatch.setattr(retrieval_index, "CHUNK_ROWS", chunk_rows)
+    monkeypatch.setattr(index_module, "CHUNK_ROWS", chunk_rows)
     index, queries = _index(), _embeddings(9, seed=3)
     flat = faiss.IndexFlatIP(16)
     flat.add(_embeddings(300, seed=1))
@@ -41,7 +42,7 @@ def test_search_equals_faiss(monkeypatch, chunk_rows):
 
 @pytest.mark.parametrize("chunk_rows", [3, 4, 100])
 def test_of_equal_scores_the_first_position_wins(monkeypatch, chunk_rows):
-    monkeypatch.setattr(retrieval_index, "CHUNK_ROWS", chunk_rows)
+    monkeypatch.setattr(index_module, "CHUNK_ROWS", chunk_rows)
     rows = torch.tensor([[0.0], [1], [0], [1], [2], [1], [1], [2], [0], [1]])
     index = RetrievalIndex.create({"": rows}, [{"image_id": n} for n in range(10)])
     scores, positions = index.search(torch.tensor([[1.0]]), k=5)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .naming import unknown_name
+from modeling_radir.naming import unknown_name
 
 FORMAT = "radir-retrieval-index"
 VERSION = 1

@@ -8,8 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from modeling_radir import RadIRCTImageProcessor, RadIRProcessor, RetrievalIndex, Volume, indexing
-from modeling_radir.indexing import build_index, embed, embed_all, folder_items, search_image
+from modeling_radir import RadIRCTImageProcessor, RadIRProcessor, Volume, inference
+from modeling_radir.inference import embed, embed_all
+from radir_search.build_index import build_index, folder_items
+from radir_search.index import RetrievalIndex
+from radir_search.query import search_image
 from tests.made_up_dicom import write_dicom, write_series
 from tests.made_up_volumes import save_turned
 from tests.modeling_radir import tiny
@@ -166,7 +169,7 @@ def test_an_index_of_nothing_readable_is_refused(models: SimpleNamespace, tmp_pa
 def test_batches_of_volumes_are_bounded_and_give_the_same_features(
     monkeypatch: pytest.MonkeyPatch, limit: int, batches: list[int]
 ) -> None:
-    monkeypatch.setattr(indexing, "BATCH_VALUES", limit)
+    monkeypatch.setattr(inference, "BATCH_VALUES", limit)
     model, pixels = tiny.model("ctvit"), tiny.volumes(5)
     queries = model.encode_anatomies(*model.anatomy_tokens(["heart", "right lung"])).detach()
     found = list(embed_all(model, (one[None] for one in pixels), queries, batch_size=3))
