@@ -33,7 +33,7 @@ from configs.models import build_losses, build_model
 from configs.settings import TrainConfig, load_config
 from dataset_scripts.folder import BuiltDataset
 from dataset_scripts.prepared import PreparedVolumes
-from dataset_scripts.provenance import training_data
+from dataset_scripts.provenance import parts_of, training_data
 from dataset_scripts.relevance_tables import WHOLE_REPORT
 from dataset_scripts.training import BatchOrder, Targets, TrainingImages, augmentation
 from modeling_radir import gather_with_gradient
@@ -52,7 +52,7 @@ class Trainer:
         self.out = Path(config.output_dir)
         set_seed(config.seed)
         self.data = BuiltDataset.open(config.dataset)
-        self.made_from = training_data(self.data, config.model)
+        self.made_from = training_data(self.data, parts_of(asdict(config)))
         images = self.data.studies("train")
         self.targets = Targets.of(self.data, images)
         self.settings = {

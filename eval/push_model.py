@@ -18,6 +18,7 @@ from transformers.dynamic_module_utils import get_relative_imports
 
 from dataset_scripts.folder import CARD
 from dataset_scripts.hub import Operation, RepoInfo, files_of, progress_bars, push_in_one_commit
+from dataset_scripts.provenance import why_not_open
 from eval.model_card import is_untouched, model_card, with_results
 from eval.model_facts import (
     CONFIG,
@@ -79,7 +80,7 @@ def push_model(
     """
     folder = Path(folder)
     facts = ModelFacts.read(folder)
-    _check_sharing(folder, facts, private and i_may_share)
+    _check_sharing(folder, facts, private and i_may_share, api)
     measured = None if results is None else _measured(results, facts.name, benchmark)
     additions = [CommitOperationAdd(name, content) for name, content in _files(folder)]
     if measured is not None:
@@ -110,8 +111,8 @@ def _measured(results: Path, model: str, benchmark: str | None) -> ModelResults:
     return measured
 
 
-def _check_sharing(folder: Path, facts: ModelFacts, allowed: bool) -> None:
-    reason = None if allowed else _reason_not_to_share(folder, facts)
+def _check_sharing(folder: Path, facts: ModelFacts, allowed: bool, api: HfApi | None) -> None:
+    reason = None if allowed else _reason_not_to_share(folder, facts, api)
     if reason:
         raise ValueError(
             f"{reason}: what derives from data that are not open may only go to a private repository, and "
@@ -119,23 +120,16 @@ def _check_sharing(folder: Path, facts: ModelFacts, allowed: bool) -> None:
         )
 
 
-def _reason_not_to_share(folder: Path, facts: ModelFacts) -> str | None:
-    """Why not all may have the model, by training.json.
-
-    Of one that started from another, `data` holds the stricter terms of both, and that one's as started_from.
-    """
-    data, start = facts.data, facts.training.get("settings", {}).get("model")
+def _reason_not_to_share(folder: Path, facts: ModelFacts, api: HfApi | None) -> str | None:
+    """Why not all may have the model, by training.json and all that it was made from."""
+    data, settings = facts.data, facts.training.get("settings", {})
+    start = settings.get("model")
     if not data:
         return f"nothing says on which data {folder} was trained"
     if start and "started_from" not in data:
         return f"nothing says on which data {start} was trained, from which {folder} started"
-    if facts.is_open:
-        return None
-    name = data.get("name")
-    if "started_from" in data:
-        earlier = (data["started_from"] or {}).get("name") or "data that are not known"
-        name = f"{name}, from a model trained on {earlier}"
-    return f"{folder} owes to {data.get('sharing')} data under the licence {data.get('licence')} ({name})"
+    reason = why_not_open(data, settings, api)
+    return reason and f"{folder} owes to {reason}"
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str | bytes]]:

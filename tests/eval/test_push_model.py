@@ -15,6 +15,7 @@ import torch
 import yaml
 from huggingface_hub import HfApi, ModelCard, constants
 
+from dataset_scripts.provenance import joined
 from dataset_scripts.records import Sharing
 from eval.model_card import is_untouched, model_card, write_model_card
 from eval.model_results import ModelResults
@@ -78,7 +79,6 @@ def run_child(hub: FakeHub, code: str, home: Path) -> Any:
         env={**away, **settings, **switches},
         capture_output=True,
         text=True,
-        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -228,12 +228,49 @@ def test_what_a_model_started_from_counts_too(hub: FakeHub, folder: Path) -> Non
     earlier = {"name": "mimic-ir", "licence": "L", "sharing": "credentialed"}
     stricter = report["data"] | {"licence": "L", "sharing": "credentialed", "started_from": earlier}
     train_anew(folder, settings=started, data=stricter)
-    with pytest.raises(ValueError, match=r"credentialed data under the licence L .*trained on mimic-ir"):
+    with pytest.raises(ValueError, match=r"credentialed data under the licence L \(model: mimic-ir\)"):
         push(hub, folder)
     assert hub.requests == []
     train_anew(folder, settings=started, data=report["data"] | {"started_from": report["data"]})
     push(hub, folder)
     assert "It started from a model trained on made-up" in card_of(hub)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"tokenizer": "some/text"},
+        {"vision": {"pretrained": "some/tower"}},
+        {"text": {"pretrained": "some/text"}},
+    ],
+)
+def test_the_tokenizer_and_the_towers_that_a_model_was_made_from_count_too(
+    hub: FakeHub, folder: Path, part: dict[str, Any]
+) -> None:
+    """By training.json and, where an earlier version wrote it, by what is known of the part itself."""
+    (name,) = part
+    report = json.loads((folder / "training.json").read_text())
+    settings, own = report["settings"] | part, report["data"]
+    strict = {"name": "mimic-ir", "licence": "L", "sharing": "credentialed"}
+    train_anew(folder, settings=settings, data=own | joined({"dataset": own, name: strict}))
+    with pytest.raises(ValueError, match=rf"credentialed data under the licence L \({name}.*: mimic-ir\)"):
+        push(hub, folder)
+    train_anew(folder, settings=settings, data=own)
+    with pytest.raises(ValueError, match=rf"those of its {name}.* \(neither a folder nor a repository"):
+        push(hub, folder)
+    assert REPO not in hub.models
+
+
+def test_a_part_that_the_hub_gives_to_everybody_is_open_and_a_gated_or_private_one_is_not(
+    hub: FakeHub, folder: Path
+) -> None:
+    report = json.loads((folder / "training.json").read_text())
+    train_anew(folder, settings=report["settings"] | {"tokenizer": "some/bert"})
+    hub.models["some/bert"] = Repository(private=True)
+    with pytest.raises(ValueError, match="those of its tokenizer "):
+        push(hub, folder)
+    hub.models["some/bert"] = Repository(private=False)
+    push(hub, folder)
 
 
 def test_a_credentialed_model_goes_to_a_private_repository_that_strangers_do_not_see(

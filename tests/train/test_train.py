@@ -213,7 +213,7 @@ def test_a_model_that_goes_on_from_another_keeps_the_stricter_terms_of_both(
 ) -> None:
     if earlier:
         (tmp_path / "training.json").write_text(json.dumps({"data": earlier}))
-    found = training_data(BuiltDataset(dataset), str(tmp_path))
+    found = training_data(BuiltDataset(dataset), {"model": str(tmp_path)})
     assert (found["sharing"], found["licence"]) == (sharing, licence)
     assert found["started_from"] == earlier
 
@@ -222,7 +222,7 @@ def test_a_start_of_which_nothing_is_known_is_not_open(tmp_path: Path) -> None:
     data = tmp_path / "phantoms"
     build_dataset(PhantomCXRSource(count=12), data, LexicalScorer(), processes=1, progress=False)
     assert training_data(BuiltDataset(data))["sharing"] == "open"
-    assert training_data(BuiltDataset(data), str(tmp_path / "unknown"))["sharing"] == "restricted"
+    assert training_data(BuiltDataset(data), {"model": str(tmp_path / "unknown")})["sharing"] == "restricted"
 
 
 def test_the_model_folder_loads_with_the_auto_classes(uninterrupted: Path) -> None:
