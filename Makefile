@@ -6,13 +6,21 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 SOURCES := modeling_radir dataset_scripts eval configs radir_cli radir_search radir.py train_accelerate.py tests benchmarks tools
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-shared lint format clean
 
 demo: $(VENV)/base.installed
 	$(BIN)/radir demo --out $(DEMO_OUT)
 
+# All tests as in a clone with nothing beside it; then those that use the shared open data, where these are.
+SHARED_DATA := $(abspath $(or $(RADIR_SHARED_DATA),../shared/data))
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" --durations=10
+	RADIR_SHARED_DATA=none $(PYTEST) -m "not slow" --durations=10
+	@if test -d "$(SHARED_DATA)"; then $(MAKE) --no-print-directory test-shared; fi
+
+test-shared: $(VENV)/dev.installed
+	RADIR_SHARED_DATA="$(SHARED_DATA)" $(PYTEST) -m "shared and not slow" --durations=5
 
 lint: $(VENV)/dev.installed
 	$(BIN)/ruff check $(SOURCES)

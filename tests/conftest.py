@@ -5,9 +5,16 @@ from pathlib import Path
 
 import pytest
 
-SHARED_DATA = Path(
-    os.environ.get("RADIR_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
-)
+BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED_DATA = Path(os.environ.get("RADIR_SHARED_DATA", BESIDE))
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that ask for `shared_data` bear the mark `shared`: `make test` runs them again with the data."""
+    for item in items:
+        if "shared_data" in getattr(item, "fixturenames", ()):
+            item.add_marker("shared")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """A made-up tree in the shape of MIMIC-CXR: its names, numbers, tables, line breaks; none of its content.
 
-The reports and radiographs are Open-i's where the shared open data are present, phantoms otherwise. Every
+The reports and radiographs are Open-i's or phantoms. Every
 study shows one thing that the real data hold; `CASES` names them.
 """
 
@@ -18,13 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 from PIL import Image
 
 from dataset_scripts.mimic import source as mimic
 from dataset_scripts.phantom_cxr import make_study
 from dataset_scripts.records import ImageRecord, Skipped, read_all
-from tests.conftest import SHARED_DATA
 
 RULE = " " + "_" * 78
 METADATA_COLUMNS = (
@@ -247,11 +245,9 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def shared_or_phantom_contents(kind: str) -> list[Content]:
-    """Enough for a tree of Open-i's studies (skips where the shared open data are absent) or of phantoms."""
-    if kind == "open-i" and not SHARED_DATA.is_dir():
-        pytest.skip(f"the shared open data is not at {SHARED_DATA}: set RADIR_SHARED_DATA to its folder")
-    source = open_i_contents(SHARED_DATA / "open-i") if kind == "open-i" else phantom_contents()
+def enough_contents(shared_data: Path | None) -> list[Content]:
+    """Enough for a tree: of Open-i's studies where the shared open data are given, of phantoms otherwise."""
+    source = open_i_contents(shared_data / "open-i") if shared_data else phantom_contents()
     return list(itertools.islice(source, len(CASES)))
 
 

@@ -25,17 +25,18 @@ from tests.made_up_mimic import (
     DEFECTS,
     USABLE,
     Content,
+    enough_contents,
     mimic_tree,
     phantom_contents,
     plain,
     read_images,
-    shared_or_phantom_contents,
 )
 
 
-@pytest.fixture(scope="module", params=["open-i", "phantoms"])
+@pytest.fixture(scope="module", params=[pytest.param("open-i", marks=pytest.mark.shared), "phantoms"])
 def contents(request: pytest.FixtureRequest) -> list[Content]:
-    return shared_or_phantom_contents(request.param)
+    shared = request.getfixturevalue("shared_data") if request.param == "open-i" else None
+    return enough_contents(shared)
 
 
 def test_a_jpg_tree_gives_every_whole_frontal_study_and_a_reason_for_every_other_image(

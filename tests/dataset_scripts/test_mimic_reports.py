@@ -15,18 +15,19 @@ from tests.made_up_mimic import (
     USABLE,
     Content,
     MimicTree,
+    enough_contents,
     mimic_tree,
     phantom_contents,
     plain,
     read_images,
-    shared_or_phantom_contents,
     wrapped,
 )
 
 
-@pytest.fixture(scope="module", params=["open-i", "phantoms"])
+@pytest.fixture(scope="module", params=[pytest.param("open-i", marks=pytest.mark.shared), "phantoms"])
 def contents(request: pytest.FixtureRequest) -> list[Content]:
-    return shared_or_phantom_contents(request.param)
+    shared = request.getfixturevalue("shared_data") if request.param == "open-i" else None
+    return enough_contents(shared)
 
 
 @pytest.mark.parametrize("place", ["zip in the root", "zip by name", "folder", "zip elsewhere"])

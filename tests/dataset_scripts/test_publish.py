@@ -84,7 +84,6 @@ def run_child(hub: FakeHub, code: str, home: Path) -> Any:
         env={**os.environ, **settings, **switches},
         capture_output=True,
         text=True,
-        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -65,7 +65,6 @@ def test_equals_the_package_on_some_real_texts(package, shared_data: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_equals_the_package_on_all_real_texts(package, shared_data: Path) -> None:
     assert_equal(real_texts(shared_data), package)
 

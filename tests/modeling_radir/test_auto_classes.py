@@ -115,7 +115,6 @@ for tower, folder in json.loads(sys.argv[1]).items():
         env=environment,
         capture_output=True,
         text=True,
-        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

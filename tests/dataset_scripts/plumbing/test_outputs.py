@@ -11,12 +11,12 @@ import pytest
 from dataset_scripts.plumbing.outputs import claim
 
 _HOLDER = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from dataset_scripts.plumbing.outputs import claim
 with claim(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(120)
+    signal.pause()
 """
 
 
