@@ -5,6 +5,7 @@ window, then MONOCHROME1 inverted; pydicom does the arithmetic. Unlike the JPG f
 is histogram-equalised.
 """
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,24 @@ _DECODERS = "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
 _MAGIC_AT, _MAGIC = 128, b"DICM"
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its content, or calls itself so."""
-    with path.open("rb") as file:
-        start = file.read(_MAGIC_AT + len(_MAGIC))
-    return start[_MAGIC_AT:] == _MAGIC or path.suffix.lower() in (".dcm", ".dicom")
+def is_dicom(source: Path | bytes) -> bool:
+    """Whether a file, or what is in one, is DICOM by its content, or calls itself so."""
+    end = _MAGIC_AT + len(_MAGIC)
+    if isinstance(source, bytes):
+        return source[_MAGIC_AT:end] == _MAGIC
+    with source.open("rb") as file:
+        start = file.read(end)
+    return start[_MAGIC_AT:] == _MAGIC or source.suffix.lower() in (".dcm", ".dicom")
 
 
-def read_radiograph(path: Path) -> np.ndarray:
+def read_radiograph(source: Path | bytes) -> np.ndarray:
     """Read a single-frame grey DICOM image at its full depth.
 
     The first VOI LUT counts, else the first window, else the image's own minimum and maximum. The output
     range of a LUT or a window (by its own bits, or by BitsStored) becomes 0..1.
 
     Args:
-        path: the file; its name does not matter.
+        source: the file, whose name does not matter, or what is in it.
 
     Returns:
         pixels: (H, W) float32, 0 black, 1 white.
@@ -41,11 +45,11 @@ def read_radiograph(path: Path) -> np.ndarray:
             get one message, so that they can be counted; pydicom's own is its cause.
         ImportError: if pydicom is not installed.
     """
-    shown, index, inverted = _levels(path)
+    shown, index, inverted = _levels(source)
     return (1.0 - shown if inverted else shown).astype(np.float32)[index]
 
 
-def read_radiograph_8_bit(path: Path) -> np.ndarray:
+def read_radiograph_8_bit(source: Path | bytes) -> np.ndarray:
     """Read a single-frame grey DICOM image as `read_radiograph` does, in 256 levels.
 
     Returns:
@@ -54,12 +58,12 @@ def read_radiograph_8_bit(path: Path) -> np.ndarray:
     Raises:
         ValueError, ImportError: as `read_radiograph` does.
     """
-    shown, index, inverted = _levels(path)
+    shown, index, inverted = _levels(source)
     grey = np.floor(shown * 255.0 + 0.5).astype(np.uint8)
     return (255 - grey if inverted else grey)[index]
 
 
-def open_dicom(path: Path, **arguments: Any) -> Any:
+def open_dicom(source: Path | bytes, **arguments: Any) -> Any:
     """A DICOM file as a pydicom Dataset; further arguments are dcmread's.
 
     Raises:
@@ -68,7 +72,7 @@ def open_dicom(path: Path, **arguments: Any) -> Any:
     """
     pydicom = library("pydicom", "reading DICOM files")
     try:
-        return pydicom.dcmread(path, **arguments)
+        return pydicom.dcmread(io.BytesIO(source) if isinstance(source, bytes) else source, **arguments)
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise ValueError("not a readable DICOM file: no DICOM, damaged or broken off") from error
 
@@ -96,7 +100,7 @@ def stored_pixels(dataset: Any) -> np.ndarray:
         raise ValueError("the DICOM file's pixels cannot be decoded: damaged or broken off") from error
 
 
-def _levels(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
+def _levels(source: Path | bytes) -> tuple[np.ndarray, np.ndarray, bool]:
     """Every step maps values one by one, so each of 2**16 values at most is mapped, not 8 million pixels.
 
     Returns:
@@ -104,7 +108,7 @@ def _levels(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
         index: (H, W), where in `shown` each pixel stands.
         inverted: whether 0 is white.
     """
-    dataset = open_dicom(path)
+    dataset = open_dicom(source)
     _check_grey_image(dataset)
     stored = stored_pixels(dataset).astype(np.int32, copy=False)
     lowest = int(stored.min())

@@ -9,18 +9,18 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import ImagesKwargs, Unpack
 
 from .dicom import is_dicom, read_radiograph
 from .naming import unknown_name
+from .pictures import DEEP_MODES, read_picture, upright
 
-OneImage: TypeAlias = "np.ndarray | torch.Tensor | Image.Image | str | os.PathLike[str]"
+OneImage: TypeAlias = "np.ndarray | torch.Tensor | Image.Image | str | os.PathLike[str] | bytes"
 
 # ITU-R 601 luma, which PIL's convert("L") also uses.
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {"released-cxr": {"size": {"height": 480, "width": 480}, "resize_in_8_bits": True}}
 )
@@ -37,10 +37,11 @@ class RadIRCXRImageProcessorKwargs(ImagesKwargs, total=False):
 class RadIRCXRImageProcessor(BaseImageProcessor):
     """Images to pixel_values (B, C, H, W) float32 in [-1, 1], the same in training and in use.
 
-    It takes arrays, PIL images, and the paths of PNG, JPEG and DICOM files. Each image becomes grey float32
-    and is scaled by what its type can hold: 8-bit by 0 to 255, floats within [0, 1] by that; DICOM by its VOI
-    LUT or window; deeper integers and other floats, which have no fixed range, by their own minimum and
-    maximum. Then it is resized, bilinear with antialiasing, in float32.
+    It takes arrays, PIL images, and the paths or bytes of pictures (PNG, JPEG, TIFF and others, see
+    `read_picture`) and DICOM files; EXIF orientation is applied to all. Each image becomes grey float32 and is
+    scaled by what its type can hold: 8-bit by 0 to 255, floats within [0, 1] by that; DICOM by its VOI LUT or
+    window; deeper integers and other floats, which have no fixed range, by their own minimum and maximum. Then
+    it is resized, bilinear with antialiasing, in float32.
 
     Args:
         size: {"height": h, "width": w} in pixels.
@@ -113,16 +114,20 @@ def to_grey(image: OneImage) -> np.ndarray:
     """An image as grey (H, W) float32 in [-1, 1].
 
     Args:
-        image: a path to a PNG, JPEG or DICOM file, a PIL image, or an array (H, W), (H, W, 1 or 3 or 4),
-            (1 or 3, H, W).
+        image: a path to a picture (see `read_picture`) or DICOM file, the bytes of one, a PIL image, or an
+            array (H, W), (H, W, 1 or 3 or 4), (1 or 3, H, W). Alpha is left out.
 
     Raises:
-        ValueError: if it cannot be read, has no pixels, is not finite, or is no single image.
+        ValueError: if it cannot be read, has no pixels, is not finite, or is no single image; the message
+            names the file.
     """
-    if isinstance(image, str | os.PathLike):
-        return _read(Path(image))
+    if isinstance(image, str | os.PathLike | bytes):
+        return _read(image if isinstance(image, bytes) else Path(image))
     if isinstance(image, Image.Image):
-        return _scale(np.asarray(image if image.mode in DEEP_MODES else image.convert("L")))
+        try:
+            return _picture(upright(image))
+        except ValueError as error:
+            raise ValueError(f"{getattr(image, 'filename', '') or 'an image'} {error}") from error
     if isinstance(image, torch.Tensor):
         image = image.detach().cpu().numpy()
     if not isinstance(image, np.ndarray):
@@ -132,7 +137,24 @@ def to_grey(image: OneImage) -> np.ndarray:
     return _scale(_grey_plane(image))
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(source: Path | bytes) -> np.ndarray:
+    """A file, or what is in it."""
+    what = "the image" if isinstance(source, bytes) else str(source)
+    if isinstance(source, Path):
+        _check_path(source)
+    try:
+        if is_dicom(source):
+            return read_radiograph(source) * np.float32(2) - np.float32(1)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{what}: {error}") from error
+    picture = read_picture(source)
+    try:
+        return _picture(picture)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
+
+
+def _check_path(path: Path) -> None:
     if path.is_dir() or path.name.lower().endswith((".nii", ".nii.gz")):
         raise ValueError(
             f"{path} is a volume or a folder, and one radiograph is needed: give volumes to a "
@@ -140,20 +162,11 @@ def _read(path: Path) -> np.ndarray:
         )
     if not path.is_file():
         raise ValueError(f"there is no file {path}: check the path")
-    if is_dicom(path):
-        try:
-            return read_radiograph(path) * np.float32(2) - np.float32(1)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return to_grey(image)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(
-            f"{path} cannot be read as an image ({error}): give a PNG, JPEG or DICOM file, or download it "
-            "again"
-        ) from error
+
+
+def _picture(image: Image.Image) -> np.ndarray:
+    """An upright PIL image as (H, W) float32 in [-1, 1]; alpha is left out."""
+    return _scale(np.asarray(image if image.mode in DEEP_MODES else image.convert("L")))
 
 
 def _grey_plane(array: np.ndarray) -> np.ndarray:
@@ -188,8 +201,11 @@ def _scale(plane: np.ndarray) -> np.ndarray:
     low, high = values.min(), values.max()
     if plane.dtype.kind == "b" or (plane.dtype.kind == "f" and low >= 0 and high <= 1):
         low, high = 0.0, 1.0
-    spread = high - low if high > low else 1.0  # a constant image becomes black
-    return ((values - low) / spread * 2 - 1).astype(np.float32)
+    values -= low  # in place: large images are held once
+    values /= high - low if high > low else 1.0  # a constant image becomes black
+    values *= 2
+    values -= 1
+    return values.astype(np.float32)
 
 
 def fitted_size(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
