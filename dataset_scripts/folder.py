@@ -2,6 +2,7 @@
 
 README.md                      YAML `configs`, so that plain `load_dataset(folder, config)` works
 build.json                     what was built from what, with which counts
+manifest.json                  the files that the build wrote, with their sizes and SHA-256
 studies/{split}-{n}.parquet    one row an image; shards in source order
 findings/{split}.parquet       study_id, anatomy, text
 anatomies/train.parquet        the ontology's anatomies
@@ -13,26 +14,60 @@ skipped.csv                    what the build left out, with its reason
 """
 
 import dataclasses
-import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import datasets
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
+from dataset_scripts.contents import (
+    ANATOMIES,
+    CARD,
+    ENTITIES,
+    FACTS,
+    FINDINGS,
+    LABELS,
+    RELEVANCE,
+    SKIPPED,
+    STUDIES,
+    VOLUMES,
+    content_digest,
+    own_files,
+)
+from dataset_scripts.plumbing.manifest import MANIFEST
 from dataset_scripts.records import SPLITS, Geometry
 from dataset_scripts.relevance import RelevanceEngine
+from dataset_scripts.rows import mapped_rows, reading
 from dataset_scripts.store import EntityStore
 
 if TYPE_CHECKING:
     from dataset_scripts.facts import BuildFacts
 
-STUDIES, FINDINGS, ANATOMIES, RELEVANCE, LABELS = "studies", "findings", "anatomies", "relevance", "labels"
-ENTITIES, VOLUMES, SKIPPED, CARD, FACTS = "entities", "volumes", "skipped.csv", "README.md", "build.json"
+__all__ = [
+    "ANATOMIES",
+    "CARD",
+    "ENTITIES",
+    "FACTS",
+    "FINDINGS",
+    "LABELS",
+    "RELEVANCE",
+    "SKIPPED",
+    "STUDIES",
+    "UNSPLIT",
+    "VOLUMES",
+    "BuiltDataset",
+    "studies_shard",
+    "studies_shards",
+    "table_path",
+]
+
 UNSPLIT = "train"  # the split name of configs that have no splits, as the Hub has it
 
 
@@ -61,8 +96,11 @@ class BuiltDataset:
     Attributes:
         name: by which results refer to the dataset: the last part of its Hub id, else the folder's own.
 
+    What is read is of one build: where the folder is replaced between two reads, the second one raises.
+
     Raises:
-        ValueError: if the folder is not a built dataset.
+        ValueError: the folder is not a built dataset, or lacks a file that its manifest lists. All that read
+            raise it as well: where a file is missing or damaged, and where the folder was replaced.
     """
 
     def __init__(self, folder: Path, hub_id: str | None = None) -> None:
@@ -73,6 +111,10 @@ class BuiltDataset:
             )
         self.folder, self.hub_id = folder, hub_id
         self.name = hub_id.split("/")[-1] if hub_id else folder.resolve().name
+        self._identity = self._seen()
+        self._files = frozenset(own_files(folder))
+        if not self.splits:
+            raise ValueError(f"{folder} is not a built dataset: {STUDIES}/ has no table of any split")
 
     @classmethod
     def open(cls, folder_or_hub_id: str | Path) -> "BuiltDataset":
@@ -90,10 +132,11 @@ class BuiltDataset:
                 f"{folder_or_hub_id} is neither a folder here nor a dataset that the Hub gave: {error}"
             ) from error
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 of the card, which holds the digests of all tables: equal for equal content."""
-        return hashlib.sha256((self.folder / CARD).read_bytes()).hexdigest()
+        """SHA-256 of the tables, the entities and the images inside, see `content_digest`."""
+        with self._reading():
+            return content_digest(self.folder)
 
     @cached_property
     def facts(self) -> "BuildFacts":
@@ -109,35 +152,54 @@ class BuiltDataset:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that hold studies, in the order train, validation, test."""
-        return tuple(split for split in SPLITS if studies_shards(self.folder, split))
+        return tuple(split for split in SPLITS if self._shards(split))
 
     def studies(self, split: str) -> datasets.Dataset:
-        """The images of a split with their reports, one row an image.
+        """The images of a split with their reports, one row an image; `image` decodes that of a row.
+
+        The rows lie in a memory map of this process, and in no cache that others may read.
+
+        Returns:
+            The rows; `image` is as it is stored: {"bytes", "path"}, or the path of a volume.
 
         Raises:
-            ValueError: if the dataset has no such split.
+            ValueError: the dataset has no such split, or a file of it is damaged.
         """
-        if split not in self.splits:
+        shards = self._shards(split)
+        if not shards:
             raise ValueError(f"{self.folder} has no split {split!r}; it has {', '.join(self.splits)}")
-        return datasets.load_dataset(str(self.folder), STUDIES, split=split)
+        with self._reading():
+            return mapped_rows(shards)
+
+    def _shards(self, split: str) -> list[Path]:
+        """The tables of a split's `studies`, without files that are not the dataset's."""
+        return [path for path in studies_shards(self.folder, split) if self._is_own(path)]
+
+    def _is_own(self, path: Path) -> bool:
+        return path.relative_to(self.folder).as_posix() in self._files
 
     @cached_property
     def holds_volumes(self) -> bool:
         """Whether its images are volumes, which the `studies` name by their paths."""
-        shard = studies_shards(self.folder, self.splits[0])[0]
-        return dataclasses.fields(Geometry)[0].name in pq.read_schema(shard).names
+        shard = self._shards(self.splits[0])[0]
+        with self._reading(shard):
+            return dataclasses.fields(Geometry)[0].name in pq.read_schema(shard).names
 
     def image(self, row: dict[str, Any]) -> Any:
         """The image of one row of the `studies` as the image processors take it: a PIL image, or a Volume.
 
         Raises:
-            ValueError: the volume is missing or damaged.
+            ValueError: it is missing or damaged; the sentence names the image and the dataset.
         """
-        if not self.holds_volumes:
-            return row["image"]
-        from modeling_radir.volumes import read_volume  # imports torch, which building needs nowhere
+        try:
+            if not self.holds_volumes:
+                return _picture(row["image"], self.folder)
+            from modeling_radir.volumes import read_volume  # imports torch, which building needs nowhere
 
-        return read_volume(self.path(row["image"]), **dataclasses.asdict(self.geometry(row)))
+            with self._reading():
+                return read_volume(self.path(row["image"]), **dataclasses.asdict(self.geometry(row)))
+        except ValueError as error:
+            raise ValueError(f"image {row.get('image_id')} of {self.name} cannot be read: {error}") from error
 
     def path(self, image: str) -> Path:
         """Where a volume of the `studies` lies: inside the dataset, or in the tree it was built from."""
@@ -148,23 +210,79 @@ class BuiltDataset:
         return Geometry(*(row[item.name] for item in dataclasses.fields(Geometry)))
 
     def findings(self, split: str) -> dict[str, dict[str, str]]:
-        """study_id -> anatomy -> the sentences about that anatomy."""
+        """study_id -> anatomy -> the sentences about that anatomy; empty where no text names one."""
+        path = table_path(self.folder, FINDINGS, split)
         nested: dict[str, dict[str, str]] = {}
-        columns = pq.read_table(table_path(self.folder, FINDINGS, split)).to_pydict()
+        if not self._is_own(path) and not self._lacks_a_table(FINDINGS):
+            return nested
+        columns = self._table(path, ("study_id", "anatomy", "text")).to_pydict()
         for study, anatomy, text in zip(*columns.values(), strict=True):
             nested.setdefault(study, {})[anatomy] = text
         return nested
 
+    def _lacks_a_table(self, config: str) -> bool:
+        """Whether a config without a file should have one: an old dataset, without a manifest, cannot say."""
+        return MANIFEST not in self._files and (self.folder / config).is_dir()
+
     def anatomies(self) -> list[dict[str, Any]]:
         """The ontology the dataset was mined with: name, parent (list), region, synonyms (list)."""
-        return pq.read_table(table_path(self.folder, ANATOMIES)).to_pylist()
+        path = table_path(self.folder, ANATOMIES)
+        return self._table(path, ("name", "parent", "region", "synonyms")).to_pylist()
 
     def labels(self) -> pd.DataFrame | None:
         """Gold labels: study_id, label, value (1 yes, 0 no, -1 uncertain), anatomy; None without any."""
         path = table_path(self.folder, LABELS)
-        return pd.read_parquet(path) if path.is_file() else None
+        if not self._is_own(path):
+            return None
+        return self._table(path, ("study_id", "label", "value", "anatomy")).to_pandas()
+
+    def _table(self, path: Path, columns: tuple[str, ...]) -> pa.Table:
+        with self._reading(path):
+            table = pq.read_table(path)
+        if missing := [name for name in columns if name not in table.column_names]:
+            raise ValueError(f"{path} has no column {', '.join(missing)}: build the dataset again")
+        return table.select(list(columns))
 
     @cached_property
     def engine(self) -> RelevanceEngine:
         """The relevance between any two texts of the dataset, computed from `entities/`."""
-        return RelevanceEngine(EntityStore.load(self.folder / ENTITIES))
+        with self._reading(self.folder / ENTITIES):
+            return RelevanceEngine(EntityStore.load(self.folder / ENTITIES))
+
+    def _seen(self) -> tuple[Any, ...]:
+        """What tells this build's folder from one that takes its name."""
+        found = []
+        for path in (self.folder, self.folder / MANIFEST):
+            try:
+                stat = path.stat()
+            except OSError:
+                found.append(None)
+                continue
+            is_file = path.name == MANIFEST
+            found.append((stat.st_dev, stat.st_ino, *((stat.st_size, stat.st_mtime_ns) if is_file else ())))
+        return tuple(found)
+
+    @contextmanager
+    def _reading(self, path: Path | None = None) -> Iterator[None]:
+        """Name the file in what goes wrong; refuse what was read where the folder is another by now."""
+        try:
+            with reading(path or self.folder):
+                yield
+        finally:
+            if self._seen() != self._identity:
+                raise ValueError(
+                    f"{self.folder} was replaced or removed while it was being read: run the command again, "
+                    "so that all is read of one build"
+                )
+
+
+def _picture(stored: dict[str, Any] | None, folder: Path) -> Any:
+    """A picture as the `studies` store it, {"bytes", "path"}, as a PIL image."""
+    from modeling_radir.pictures import read_picture
+
+    stored = stored or {}
+    if stored.get("bytes"):
+        return read_picture(stored["bytes"], "the picture in the table")
+    if not stored.get("path"):
+        raise ValueError("the row has no picture: build the dataset again")
+    return read_picture(folder / stored["path"])  # an absolute path stays what it is

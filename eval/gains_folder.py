@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -89,6 +90,8 @@ def _write_images(items: Items, path: Path, included: bool) -> None:
     """The images of the split, their files as they are; or their names alone."""
     columns = ["image_id", "study_id", *(["image"] if included else [])]
     studies = items.studies.select_columns(columns).rename_column("image_id", "_id")
+    if included:
+        studies = studies.cast_column("image", datasets.Image())  # whoever loads it gets pictures
     schema = studies.features.arrow_schema
     with pq.ParquetWriter(path, schema) as writer:
         for part in studies.with_format("arrow").iter(batch_size=_IMAGES_AT_A_TIME):

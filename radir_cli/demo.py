@@ -58,7 +58,8 @@ def _first_image(data: Path, path: Path) -> Path:
     """Save the first held-out image as a file, to be searched with."""
     from dataset_scripts.folder import BuiltDataset
 
-    BuiltDataset.open(data).studies("test")[0]["image"].save(path)
+    dataset = BuiltDataset.open(data)
+    dataset.image(dataset.studies("test")[0]).save(path)
     return path
 
 
