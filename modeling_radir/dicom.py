@@ -27,6 +27,26 @@ def is_dicom(source: Path | bytes) -> bool:
     return start[_MAGIC_AT:] == _MAGIC or source.suffix.lower() in (".dcm", ".dicom")
 
 
+def is_multi_frame(path: Path) -> bool:
+    """Whether a DICOM file holds several frames; no for one that cannot be read."""
+    try:
+        return frame_count(open_dicom(path, specific_tags=["NumberOfFrames"], stop_before_pixels=True)) > 1
+    except (ValueError, OSError):
+        return False
+
+
+def frame_count(dataset: Any) -> int:
+    """The number of frames that a dataset says it holds.
+
+    Raises:
+        ValueError: if it says no number.
+    """
+    try:
+        return int(dataset.get("NumberOfFrames") or 1)
+    except (TypeError, ValueError) as error:
+        raise ValueError("the DICOM file's NumberOfFrames is no number") from error
+
+
 def read_radiograph(source: Path | bytes) -> np.ndarray:
     """Read a single-frame grey DICOM image at its full depth.
 

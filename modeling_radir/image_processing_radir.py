@@ -38,10 +38,10 @@ class RadIRCXRImageProcessor(BaseImageProcessor):
     """Images to pixel_values (B, C, H, W) float32 in [-1, 1], the same in training and in use.
 
     It takes arrays, PIL images, and the paths or bytes of pictures (PNG, JPEG, TIFF and others, see
-    `read_picture`) and DICOM files; EXIF orientation is applied to all. Each image becomes grey float32 and is
-    scaled by what its type can hold: 8-bit by 0 to 255, floats within [0, 1] by that; DICOM by its VOI LUT or
-    window; deeper integers and other floats, which have no fixed range, by their own minimum and maximum. Then
-    it is resized, bilinear with antialiasing, in float32.
+    `read_picture`) and DICOM files; EXIF orientation is applied to all. Each image becomes grey float32 and
+    is scaled by what its type can hold: 8-bit by 0 to 255, floats within [0, 1] by that; DICOM by its VOI
+    LUT or window; deeper integers and other floats, which have no fixed range, by their own minimum and
+    maximum. Then it is resized, bilinear with antialiasing, in float32.
 
     Args:
         size: {"height": h, "width": w} in pixels.

@@ -14,10 +14,22 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 # Named one by one: Pillow would start Ghostscript for a PostScript file, whatever its name is.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "PPM")
+PICTURE_SUFFIXES = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".tif", ".tiff", ".bmp", ".dib", ".gif"),
+    *(".webp", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+)
+# Pictures of formats that are not read, so that a folder's listing can say so.
+UNREAD_SUFFIXES = (
+    *(".avif", ".avifs", ".heic", ".heif", ".jxl", ".jls", ".svg", ".psd", ".tga", ".ico", ".icns", ".cur"),
+    *(".pcx", ".dcx", ".dds", ".sgi", ".rgb", ".rgba", ".bw", ".ras", ".xbm", ".xpm", ".qoi", ".fits"),
+    *(".fit", ".eps", ".ps", ".pdf", ".wmf", ".emf", ".msp", ".fli", ".flc", ".im", ".exr", ".dng"),
+)
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn; the largest detectors give 30 million
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 PictureSource: TypeAlias = "str | os.PathLike[str] | bytes"
 
+_JPEG, _PNG, _GIF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8"
+_JPEG2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
 _PHOTOMETRIC, _BITS = TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, TiffImagePlugin.BITSPERSAMPLE
 _SAMPLE_FORMAT = TiffImagePlugin.SAMPLEFORMAT
 _UNSIGNED, _SIGNED = (1,), (2,)
@@ -67,6 +79,15 @@ def upright(image: Image.Image) -> Image.Image:
     except Exception as error:
         raise ValueError(f"cannot be read as an image ({_first_line(error)}): {_ADVICE}") from error
     return _rising(turned, image) if turned.mode in DEEP_MODES else turned
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file's first bytes are those of a PNG, JPEG, TIFF, GIF, WebP or JPEG 2000 file."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    if start[:4] == b"RIFF":
+        return start[8:] == b"WEBP"
+    return start.startswith((_JPEG, _PNG, _GIF, *_JPEG2000, *TiffImagePlugin.PREFIXES))
 
 
 class _TiffFile(TiffImagePlugin.TiffImageFile):
