@@ -1,13 +1,13 @@
 """From a source's jobs to blocks on the disk: read, mined and written by worker processes, a block at a time.
 
 A block is `_BLOCK` studies. Its images become one Parquet shard for each split, and what the later steps of a
-build need of it (texts, findings, labels, what was left out) one small file of its own. That file is written
-last, so a block whose file is there is complete: an interrupted build goes on after it. Memory does not grow
-with the corpus, and neither the blocks nor their bytes depend on the number of processes.
+build need of it (texts, findings, labels, what was left out) small files of their own. Its record in the
+steps comes last: a block whose record holds is complete, and an interrupted build goes on after it. The
+record names the jobs and the state of the files that these read, so that an image that came later is used.
+Memory does not grow with the corpus, and neither the blocks nor their bytes depend on the number of
+processes.
 """
 
-import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +19,16 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from dataset_scripts.findings import FindingsMiner
-from dataset_scripts.folder import STUDIES, VOLUMES, studies_shard
+from dataset_scripts.folder import VOLUMES, studies_shard
 from dataset_scripts.ontology import Ontology
 from dataset_scripts.plumbing.atomic import atomic_path
 from dataset_scripts.plumbing.processes import map_in_order
-from dataset_scripts.records import SPLITS, ImageRecord, Skipped, Source
+from dataset_scripts.plumbing.steps import digest_of
+from dataset_scripts.records import SPLITS, ImageRecord, Skipped, Source, inputs_of
+from dataset_scripts.working_folder import WorkingFolder
 
-BLOCKS = "blocks"  # the folder of what is needed until the dataset is complete
 _BLOCK = 128  # studies; a shard of full-size radiographs then stays below a gigabyte
 _ROW_GROUP = 128  # images; bounds the memory of streaming readers
-_NUMBER = re.compile(r"\d{5,}")  # of a block, in the names of its files
-_JOBS = b"radir_jobs"  # the key in a block file's metadata that holds the digest of its jobs
 
 _TEXT_SCHEMA = pa.schema(
     {
@@ -76,58 +75,83 @@ class BlockStore:
     """The blocks of a build in progress.
 
     Args:
-        folder: the build's working folder; blocks lie in `blocks/`, shards where the dataset has them.
+        working: where they lie: texts in `work`, images where the dataset has them.
         source: what is built.
         ontology: the anatomies to mine.
     """
 
-    def __init__(self, folder: Path, source: Source, ontology: Ontology) -> None:
-        self.folder = folder
+    def __init__(self, working: WorkingFolder, source: Source, ontology: Ontology) -> None:
+        self._working = working
         self._source = source
         self._ontology = ontology
-        self._count = 0
+        self._blocks: list[Block] = []
 
-    def write(self, processes: int | None = None, progress: bool = True) -> bool:
-        """Read, mine and write all blocks that are not there yet.
+    def write(self, processes: int | None = None, progress: bool = True) -> None:
+        """Read, mine and write all blocks that are not there yet, or not any more.
 
         Args:
             processes: how many; all cores by default.
             progress: show a progress bar.
-
-        Returns:
-            Whether anything was written, so that later steps of an earlier try do not hold any more.
         """
-        writer = _BlockWriter(self.folder, self._source, self._ontology)
+        writer = _BlockWriter(self._working, self._source, self._ontology)
         done = map_in_order(writer, enumerate(_batched(self._source.jobs())), processes)
-        changed = False
         with tqdm(desc="studies", unit="study", disable=not progress) as bar:
-            for studies, is_new in done:
-                self._count += 1
-                changed |= is_new
-                bar.update(studies)
-        return self._remove_rest() or changed
+            for block in done:
+                self._blocks.append(block)
+                bar.update(block.studies)
 
-    def _remove_rest(self) -> bool:
-        """Remove blocks beyond the last one, of a try when the source held more."""
-        files = [*(self.folder / STUDIES).glob("*.parquet"), *(self.folder / BLOCKS).glob("*.parquet")]
-        rest = [path for path in files if int(_NUMBER.findall(path.name)[0]) >= self._count]
-        for path in rest:
-            path.unlink()
-        return bool(rest)
+    @property
+    def made_from(self) -> str:
+        """A digest of what the source held; `source_state` gives the same as long as it still does."""
+        return digest_of([block.made_from for block in self._blocks])
+
+    @property
+    def texts_digest(self) -> str:
+        """A digest of all texts: what entities and relevance follow from."""
+        return digest_of([block.files[_texts_name(n)] for n, block in enumerate(self._blocks)])
+
+    @property
+    def names(self) -> list[str]:
+        """The images' files, named from the dataset."""
+        return [name for block in self._blocks for name in self._working.in_dataset(block.files)]
 
     def studies(self) -> Iterator[Study]:
         """All studies with a usable image, in source order; their images are on the disk."""
-        for number in range(self._count):
-            for row in pq.read_table(_texts_path(self.folder, number)).to_pylist():
+        for number in range(len(self._blocks)):
+            for row in pq.read_table(self._working.folder / _texts_name(number)).to_pylist():
                 row["regional"] = {item["anatomy"]: item["text"] for item in row["regional"]}
                 row["labels"] = {item["label"]: item["value"] for item in row["labels"]}
                 yield Study(**row)
 
     def skipped(self) -> Iterator[Skipped]:
         """What was left out, in source order."""
-        for number in range(self._count):
-            for row in pq.read_table(_skipped_path(self.folder, number)).to_pylist():
+        for number in range(len(self._blocks)):
+            for row in pq.read_table(self._working.folder / _skipped_name(number)).to_pylist():
                 yield Skipped(**row)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block on the disk.
+
+    Attributes:
+        studies: with a usable image, how many.
+        made_from: a digest of its jobs and of the files that these read.
+        files: name from the working folder -> SHA-256.
+    """
+
+    studies: int
+    made_from: str
+    files: dict[str, str]
+
+
+def source_state(source: Source) -> str:
+    """A digest of what a source holds now, without reading any image: as `BlockStore.made_from`."""
+    return digest_of([_made_from(source, jobs) for jobs in _batched(source.jobs())])
+
+
+def _made_from(source: Source, jobs: list[Any]) -> str:
+    return digest_of(jobs, [inputs_of(source, job) for job in jobs if not isinstance(job, Skipped)])
 
 
 def _batched(jobs: Iterator[Any]) -> Iterator[list[Any]]:
@@ -147,28 +171,28 @@ def _batched(jobs: Iterator[Any]) -> Iterator[list[Any]]:
 class _BlockWriter:
     """Reads the jobs of a block, mines their texts and writes it; picklable."""
 
-    def __init__(self, folder: Path, source: Source, ontology: Ontology) -> None:
-        self._folder, self._source, self._ontology = folder, source, ontology
+    def __init__(self, working: WorkingFolder, source: Source, ontology: Ontology) -> None:
+        self._working, self._source, self._ontology = working, source, ontology
         self._miner: FindingsMiner | None = None
 
-    def __call__(self, block: tuple[int, list[Any]]) -> tuple[int, bool]:
-        """Write a block, (number, jobs), if it is not there; return (studies, whether it was written now)."""
+    def __call__(self, block: tuple[int, list[Any]]) -> Block:
+        """Write a block, (number, jobs), if it is not there as it should be."""
         number, jobs = block
-        digest = hashlib.sha256(repr(jobs).encode()).hexdigest().encode()
-        texts_path = _texts_path(self._folder, number)
-        if texts_path.is_file() and (pq.read_schema(texts_path).metadata or {}).get(_JOBS) == digest:
-            return pq.read_metadata(texts_path).num_rows, False
+        made_from = _made_from(self._source, jobs)  # before anything is read: what comes later is seen later
+        step = f"blocks/{number:05d}"
+        files = self._working.steps.finished(step, made_from)
+        texts = self._working.folder / _texts_name(number)
+        if files is not None:
+            return Block(pq.read_metadata(texts).num_rows, made_from, files)
         records, skipped = self._read(jobs)
-        for split in SPLITS:
-            self._write_shard(split, number, [record for record in records if record.split == split])
-        studies = self._studies(records)
+        written = [path for split in SPLITS for path in self._write_images(split, number, records)]
         rows = [vars(item) for item in skipped]
-        _write(_skipped_path(self._folder, number), pa.Table.from_pylist(rows, schema=_SKIPPED_SCHEMA))
-        _write(
-            texts_path,
-            pa.Table.from_pylist(studies, schema=_TEXT_SCHEMA).replace_schema_metadata({_JOBS: digest}),
-        )
-        return len(studies), True
+        reasons = self._working.folder / _skipped_name(number)
+        _write(reasons, pa.Table.from_pylist(rows, schema=_SKIPPED_SCHEMA))
+        studies = self._studies(records)
+        _write(texts, pa.Table.from_pylist(studies, schema=_TEXT_SCHEMA))
+        files = self._working.steps.finish(step, made_from, [*written, reasons, texts])
+        return Block(len(studies), made_from, files)
 
     def _read(self, jobs: list[Any]) -> tuple[list[ImageRecord], list[Skipped]]:
         records: list[ImageRecord] = []
@@ -199,13 +223,17 @@ class _BlockWriter:
             studies[key]["images"].append(record.image_id)
         return list(studies.values())
 
-    def _write_shard(self, split: str, number: int, records: list[ImageRecord]) -> None:
-        path = studies_shard(self._folder, split, number)
-        path.unlink(missing_ok=True)  # of an interrupted build whose source has changed since
-        if records:
-            features = study_features(self._source.volumes)
-            rows = [self._row(record, features) for record in records]
-            _write(path, pa.Table.from_pylist(rows, schema=features.arrow_schema))
+    def _write_images(self, split: str, number: int, records: list[ImageRecord]) -> list[Path]:
+        """Write a block's images of one split; returns the files."""
+        records = [record for record in records if record.split == split]
+        if not records:
+            return []
+        features = study_features(self._source.volumes)
+        rows = [self._row(record, features) for record in records]
+        path = studies_shard(self._working.dataset, split, number)
+        _write(path, pa.Table.from_pylist(rows, schema=features.arrow_schema))
+        inside = [record for record in records if self._source.volumes and isinstance(record.image, bytes)]
+        return [path, *(self._working.dataset / _volume_name(record) for record in inside)]
 
     def _row(self, record: ImageRecord, features: datasets.Features) -> dict[str, Any]:
         row: dict[str, Any] = {name: getattr(record, name, None) for name in features}
@@ -218,18 +246,22 @@ class _BlockWriter:
             return row
         assert record.geometry is not None, "a source of volumes gives their geometry"
         if isinstance(record.image, bytes):
-            row["image"] = f"{VOLUMES}/{record.image_id}.nii.gz"
-            with atomic_path(self._folder / row["image"]) as path:
+            row["image"] = _volume_name(record)
+            with atomic_path(self._working.dataset / row["image"]) as path:
                 path.write_bytes(record.image)
         return row | vars(record.geometry)
 
 
-def _texts_path(folder: Path, number: int) -> Path:
-    return folder / BLOCKS / f"{number:05d}.texts.parquet"
+def _volume_name(record: ImageRecord) -> str:
+    return f"{VOLUMES}/{record.image_id}.nii.gz"
 
 
-def _skipped_path(folder: Path, number: int) -> Path:
-    return folder / BLOCKS / f"{number:05d}.skipped.parquet"
+def _texts_name(number: int) -> str:
+    return f"work/blocks/{number:05d}.texts.parquet"
+
+
+def _skipped_name(number: int) -> str:
+    return f"work/blocks/{number:05d}.skipped.parquet"
 
 
 def _write(path: Path, table: pa.Table) -> None:

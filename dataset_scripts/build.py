@@ -1,16 +1,16 @@
 """From a source to a built dataset: blocks, tables, entities, relevance, card.
 
-Each step leaves files in the working folder `.NAME.building`, beside the dataset's own; the same command goes
-on where an interrupted one stopped. The dataset appears under its name when all is there.
+Each step leaves files in the working folder `.NAME.building` (see `working_folder`), and the same command
+goes on where an interrupted one stopped. The dataset appears under its name when all is there.
 """
 
 import dataclasses
 import hashlib
-import json
-import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +18,39 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataset_scripts.blocks import BLOCKS, BlockStore, Study
+from dataset_scripts.blocks import BlockStore, Study, source_state
 from dataset_scripts.card import write_card
 from dataset_scripts.entities import LexicalScorer
 from dataset_scripts.facts import BuildFacts
 from dataset_scripts.folder import (
     ANATOMIES,
+    CARD,
     ENTITIES,
+    FACTS,
     FINDINGS,
     LABELS,
-    RELEVANCE,
     SKIPPED,
     table_path,
 )
 from dataset_scripts.ontology import Ontology, default_ontology
-from dataset_scripts.plumbing.atomic import atomic_path, replace
-from dataset_scripts.plumbing.parquet_writer import TableWriter
+from dataset_scripts.plumbing.atomic import atomic_path, remove
+from dataset_scripts.plumbing.manifest import files_below
+from dataset_scripts.plumbing.outputs import claim
+from dataset_scripts.plumbing.parquet_writer import writing_table
 from dataset_scripts.records import SPLITS, Source, skip_counts
 from dataset_scripts.relevance import RelevanceEngine
-from dataset_scripts.relevance_tables import RELEVANCE_PARTS, WHOLE_REPORT, write_relevance
+from dataset_scripts.relevance_tables import WHOLE_REPORT, write_relevance
 from dataset_scripts.store import EntityStore, Scorer
+from dataset_scripts.working_folder import (
+    WorkingFolder,
+    check_output,
+    open_working_folder,
+    reopen,
+    switch,
+    switched_from,
+)
 
-_PLAN = "plan.json"  # what the working folder is being built from
+_WRITERS = ("pyarrow", "datasets", "numpy", "nibabel")  # another version may write other bytes
 
 _FINDINGS_SCHEMA = pa.schema({"study_id": pa.string(), "anatomy": pa.string(), "text": pa.string()})
 _LABELS_SCHEMA = pa.schema(
@@ -49,40 +60,47 @@ _LABELS_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Mined:
-    """A source read and mined: its tables but `relevance` lie in the folder.
+    """A source read and mined: its tables but `relevance` lie in the dataset to be.
 
     Attributes:
         blocks: the texts.
         counts: images, studies, subjects -> split -> number.
         members: split -> anatomy -> studies with findings there, the whole report first.
-        changed: whether the folder held something else before.
+        names: the files, named from the dataset.
     """
 
     blocks: BlockStore
     counts: dict[str, dict[str, int]]
     members: dict[str, dict[str, list[str]]]
-    changed: bool
+    names: list[str]
 
 
 def mine_dataset(
-    source: Source, folder: Path, ontology: Ontology, processes: int | None = None, progress: bool = True
+    source: Source,
+    working: WorkingFolder,
+    ontology: Ontology,
+    processes: int | None = None,
+    progress: bool = True,
 ) -> Mined:
-    """Read and mine a source into a folder: `studies`, `findings`, `labels`, `anatomies`; resumes.
+    """Read and mine a source: `studies`, `findings`, `labels`, `anatomies` of the dataset to be; resumes.
 
     Args:
         source, ontology, processes, progress: as of `build_dataset`.
-        folder: holds nothing, or what an interrupted call for the same source left.
+        working: holds nothing, or what an interrupted call for the same source left.
 
     Raises:
         ValueError: as `build_dataset`.
     """
-    blocks = BlockStore(folder, source, ontology)
-    changed = blocks.write(processes, progress)
+    blocks = BlockStore(working, source, ontology)
+    blocks.write(processes, progress)
     counts = _check(blocks, source.name)
-    members = _write_texts(folder, blocks)
-    _write_labels(folder, blocks, source.label_anatomies)
-    _write_anatomies(folder, ontology)
-    return Mined(blocks, counts, members, changed)
+    members = _write_texts(working.dataset, blocks)
+    _write_labels(working.dataset, blocks, source.label_anatomies)
+    _write_anatomies(working.dataset, ontology)
+    tables = [table_path(working.dataset, FINDINGS, split) for split in SPLITS]
+    tables += [table_path(working.dataset, config) for config in (LABELS, ANATOMIES)]
+    names = [path.relative_to(working.dataset).as_posix() for path in tables if path.is_file()]
+    return Mined(blocks, counts, members, [*blocks.names, *names])
 
 
 def build_dataset(
@@ -97,7 +115,7 @@ def build_dataset(
 
     Args:
         source: the data.
-        out: the folder to write; an earlier build there is replaced.
+        out: the folder to write; an earlier build there is replaced. A link stands for its target.
         scorer: extracts and embeds the entities behind every relevance.
         ontology: the anatomies to mine; the package's own by default.
         processes: worker processes; as many as there are cores by default. The bytes do not depend on it.
@@ -107,20 +125,42 @@ def build_dataset(
         What was built and what was left out; the same facts stand in the folder's build.json.
 
     Raises:
-        ValueError: if `out` is something else than an earlier build, no record is left, two images share an
-            id, or a patient or a study is in two splits.
+        ValueError: if `out` is something else than an earlier build, cannot be written or is being written
+            by another process, no record is left, two images share an id, or a patient or a study is in two
+            splits.
     """
-    if out.exists() and not (out.is_dir() and ((out / ENTITIES).is_dir() or not any(out.iterdir()))):
-        raise ValueError(f"{out} exists and is not a built dataset; give another --out or remove it")
     ontology = ontology or default_ontology()
     built_from = _built_from(source, scorer, ontology)
-    folder = _working_folder(out, source, built_from)
-    mined = mine_dataset(source, folder, ontology, processes, progress)
-    if mined.changed:
-        for later in (ENTITIES, RELEVANCE, RELEVANCE_PARTS):
-            shutil.rmtree(folder / later, ignore_errors=True)
-    engine = RelevanceEngine(_entities(folder, mined.blocks, scorer, processes))
-    write_relevance(folder, engine, mined.members, progress)
+    with claim(out) as out:
+        check_output(out)
+        working = _working_folder(out, source, built_from)
+        if (state := switched_from(working, out)) is not None:  # killed when only the clean-up was left
+            is_current = state == source_state(source)
+            remove(working.folder)
+            if is_current:
+                return BuildFacts.read(out)
+            working = _working_folder(out, source, built_from)
+        reopen(working)
+        mined = mine_dataset(source, working, ontology, processes, progress)
+        facts, names = _complete(source, working, mined, scorer, built_from, processes, progress)
+        write_card(working.dataset, facts, ontology)
+        switch(working, out, [*names, CARD], mined.blocks.made_from)
+    return facts
+
+
+def _complete(
+    source: Source,
+    working: WorkingFolder,
+    mined: Mined,
+    scorer: Scorer,
+    built_from: dict[str, Any],
+    processes: int | None,
+    progress: bool,
+) -> tuple[BuildFacts, list[str]]:
+    """Write all that follows from the mined texts but the card; returns the facts and the files' names."""
+    store, entities = _entities(working, mined.blocks, scorer, processes)
+    engine = RelevanceEngine(store)
+    relevance = write_relevance(working, engine, mined.members, mined.blocks.texts_digest, progress)
     facts = BuildFacts(
         **built_from,
         licence=source.licence,
@@ -132,14 +172,12 @@ def build_dataset(
         subjects=mined.counts["subjects"],
         findings=_per_anatomy(mined.members),
         unique_entities=len(engine.store.entity_texts),
-        skipped=_write_skipped(folder, mined.blocks),
+        skipped=_write_skipped(working.dataset, mined.blocks),
     )
-    facts.write(folder)
-    write_card(folder, facts, ontology)
-    shutil.rmtree(folder / BLOCKS)
-    (folder / _PLAN).unlink()
-    replace(folder, out)
-    return facts
+    facts.write(working.dataset)
+    names = [*mined.names, *entities, *relevance, SKIPPED, FACTS]
+    working.keep_only(names)
+    return facts, names
 
 
 def _built_from(source: Source, scorer: Scorer, ontology: Ontology) -> dict[str, Any]:
@@ -154,17 +192,11 @@ def _built_from(source: Source, scorer: Scorer, ontology: Ontology) -> dict[str,
     }
 
 
-def _working_folder(out: Path, source: Source, built_from: dict[str, Any]) -> Path:
+def _working_folder(out: Path, source: Source, built_from: dict[str, Any]) -> WorkingFolder:
     """The folder of an interrupted build of the same things, or a new one."""
-    folder = out.absolute().with_name(f".{out.name}.building")
-    text = json.dumps({"source": repr(source), **built_from}, indent=1, sort_keys=True, default=str)
-    if not (folder / _PLAN).is_file() or (folder / _PLAN).read_text(encoding="utf-8") != text:
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-        with atomic_path(folder / _PLAN) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return folder
+    writers = {name: version(name) for name in _WRITERS if find_spec(name)}
+    plan = {"source": repr(source), "writers": writers, **built_from}
+    return open_working_folder(out.with_name(f".{out.name}.building"), plan)
 
 
 def _check(blocks: BlockStore, name: str) -> dict[str, dict[str, int]]:
@@ -198,15 +230,17 @@ def _check(blocks: BlockStore, name: str) -> dict[str, dict[str, int]]:
 def _write_texts(folder: Path, blocks: BlockStore) -> dict[str, dict[str, list[str]]]:
     """Write `findings`; return split -> anatomy -> studies, the whole report first."""
     members: dict[str, dict[str, list[str]]] = {split: {} for split in SPLITS}
-    tables = {split: TableWriter(table_path(folder, FINDINGS, split), _FINDINGS_SCHEMA) for split in SPLITS}
-    for study in blocks.studies():
-        of_split = members[study.split]
-        of_split.setdefault(WHOLE_REPORT, []).append(study.study_id)
-        for anatomy, text in study.regional.items():
-            of_split.setdefault(anatomy, []).append(study.study_id)
-            tables[study.split].add({"study_id": study.study_id, "anatomy": anatomy, "text": text})
-    for table in tables.values():
-        table.close()
+    with ExitStack() as stack:
+        tables = {
+            split: stack.enter_context(writing_table(table_path(folder, FINDINGS, split), _FINDINGS_SCHEMA))
+            for split in SPLITS
+        }
+        for study in blocks.studies():
+            of_split = members[study.split]
+            of_split.setdefault(WHOLE_REPORT, []).append(study.study_id)
+            for anatomy, text in study.regional.items():
+                of_split.setdefault(anatomy, []).append(study.study_id)
+                tables[study.split].add({"study_id": study.study_id, "anatomy": anatomy, "text": text})
     return {split: dict(sorted(of.items())) for split, of in members.items() if of}
 
 
@@ -217,12 +251,11 @@ def _per_anatomy(members: dict[str, dict[str, list[str]]]) -> dict[str, int]:
 
 
 def _write_labels(folder: Path, blocks: BlockStore, anatomies: dict[str, str]) -> None:
-    table = TableWriter(table_path(folder, LABELS), _LABELS_SCHEMA)
-    for study in blocks.studies():
-        for label, value in study.labels.items():
-            row = {"study_id": study.study_id, "label": label, "value": value}
-            table.add(row | {"anatomy": anatomies.get(label)})
-    table.close()
+    with writing_table(table_path(folder, LABELS), _LABELS_SCHEMA) as table:
+        for study in blocks.studies():
+            for label, value in study.labels.items():
+                row = {"study_id": study.study_id, "label": label, "value": value}
+                table.add(row | {"anatomy": anatomies.get(label)})
 
 
 def _write_anatomies(folder: Path, ontology: Ontology) -> None:
@@ -235,25 +268,32 @@ def _write_anatomies(folder: Path, ontology: Ontology) -> None:
         }
         for anatomy in ontology
     ]
-    path = table_path(folder, ANATOMIES)
-    path.parent.mkdir(exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows), path)
+    with atomic_path(table_path(folder, ANATOMIES)) as path:
+        pq.write_table(pa.Table.from_pylist(rows), path)
 
 
 def _write_skipped(folder: Path, blocks: BlockStore) -> dict[str, int]:
     """List what was left out; return the number for each reason."""
     skipped = list(blocks.skipped())
     rows = [dataclasses.astuple(item) for item in skipped]
-    pd.DataFrame(rows, columns=["record_id", "reason"]).to_csv(folder / SKIPPED, index=False)
+    with atomic_path(folder / SKIPPED) as path:
+        pd.DataFrame(rows, columns=["record_id", "reason"]).to_csv(path, index=False)
     return skip_counts(skipped)
 
 
-def _entities(folder: Path, blocks: BlockStore, scorer: Scorer, processes: int | None) -> EntityStore:
-    if not (folder / ENTITIES).is_dir():
+def _entities(
+    working: WorkingFolder, blocks: BlockStore, scorer: Scorer, processes: int | None
+) -> tuple[EntityStore, list[str]]:
+    """The entities of all texts, and the names of their files in the dataset."""
+    folder = working.dataset / ENTITIES
+    files = working.steps.finished(ENTITIES, blocks.texts_digest)
+    if files is None:
         # a scorer with models uses the cores, or the GPU, by itself
         workers = processes if isinstance(scorer, LexicalScorer) else 1
-        EntityStore.build(_texts(blocks.studies()), scorer, folder / ENTITIES, workers)
-    return EntityStore.load(folder / ENTITIES, scorer)
+        EntityStore.build(_texts(blocks.studies()), scorer, folder, workers)
+        written = [folder / name for name in files_below(folder)]
+        files = working.steps.finish(ENTITIES, blocks.texts_digest, written)
+    return EntityStore.load(folder, scorer), working.in_dataset(files)
 
 
 def _texts(studies: Iterator[Study]) -> Iterator[tuple[str, str, str]]:

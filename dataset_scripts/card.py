@@ -19,6 +19,7 @@ from dataset_scripts.folder import (
     table_path,
 )
 from dataset_scripts.ontology import Ontology
+from dataset_scripts.plumbing.atomic import atomic_path
 from dataset_scripts.records import SPLITS, Sharing
 
 _CONFIGS = (STUDIES, FINDINGS, ANATOMIES, RELEVANCE, LABELS)
@@ -36,7 +37,8 @@ _SHARING = {
 def write_card(folder: Path, facts: BuildFacts, ontology: Ontology) -> None:
     """Write README.md into a folder whose tables are complete."""
     text = f"---\n{header(folder, facts)}---\n\n{_body(facts, ontology)}"
-    (folder / CARD).write_text(text, encoding="utf-8")
+    with atomic_path(folder / CARD) as path:
+        path.write_text(text, encoding="utf-8")
 
 
 def header(folder: Path, facts: BuildFacts) -> str:
@@ -119,7 +121,7 @@ whole report. Sub-anatomies are merged into their parents.
 {_table(("reason", "records"), [*facts.skipped.items()] or [("nothing", 0)])}
 
 ## Anatomies
-{_table(("anatomy", "region", "studies with findings"), _anatomy_rows(facts, ontology))}
+{_anatomies(facts, ontology)}
 """
 
 
@@ -127,6 +129,12 @@ def _split_rows(facts: BuildFacts) -> list[tuple[Any, ...]]:
     return [
         (split, facts.subjects[split], facts.studies[split], count) for split, count in facts.images.items()
     ]
+
+
+def _anatomies(facts: BuildFacts, ontology: Ontology) -> str:
+    if not facts.findings:
+        return "No text names an anatomy of the ontology: retrieval by anatomy has nothing to compare here."
+    return _table(("anatomy", "region", "studies with findings"), _anatomy_rows(facts, ontology))
 
 
 def _anatomy_rows(facts: BuildFacts, ontology: Ontology) -> list[tuple[Any, ...]]:

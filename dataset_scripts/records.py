@@ -1,6 +1,7 @@
 """What a source of data offers and yields: jobs, one a study, and records, one an image."""
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -94,6 +95,26 @@ class Source(Protocol):
 
     def read(self, job: Any) -> Sequence[ImageRecord | Skipped]:
         """The records of one study, or why there are none; all have the study's text and split."""
+
+    # A source that reads files has `inputs`, too; see `inputs_of`.
+
+
+def inputs_of(source: Source, job: Any) -> list[tuple[str, int, int] | tuple[str, None]]:
+    """The files that a source reads for a job, as they are now: path, size and time of change, or None.
+
+    A source names them by a method `inputs(job) -> Iterable[Path]`, those that are missing as well: where
+    one changes or appears, the study is read again. One that reads no files has no such method.
+    """
+    named = getattr(source, "inputs", None)
+    return [_state(os.path.abspath(path)) for path in named(job)] if named is not None else []
+
+
+def _state(path: str) -> tuple[str, int, int] | tuple[str, None]:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # missing, or no name of a file
+        return path, None
+    return path, found.st_size, found.st_mtime_ns
 
 
 def option(help_text: str, **default: Any) -> Any:

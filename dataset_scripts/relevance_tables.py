@@ -1,6 +1,7 @@
 """The `relevance` config of a built dataset: each query's candidates in descending relevance.
 
-One part a (split, anatomy) is written first, so that an interrupted build goes on; then they are joined.
+One part a (split, anatomy) is written first, so that an interrupted build goes on; then they are joined: by
+their names, never by a listing of the folder.
 """
 
 import shutil
@@ -13,11 +14,13 @@ from tqdm.auto import tqdm
 
 from dataset_scripts.folder import RELEVANCE, table_path
 from dataset_scripts.plumbing.atomic import atomic_path
+from dataset_scripts.plumbing.steps import digest_of
 from dataset_scripts.records import SPLITS
 from dataset_scripts.relevance import RelevanceEngine
+from dataset_scripts.working_folder import WorkingFolder
 
 WHOLE_REPORT = ""  # the `anatomy` of a study's entire findings text
-RELEVANCE_PARTS = "relevance-parts"  # where parts wait for the rest
+_PARTS = "relevance"  # where parts wait for the rest
 TRAIN_CANDIDATES = 50  # stored per training query; any other relevance follows from entities/
 
 _SCHEMA = pa.schema(
@@ -31,31 +34,61 @@ _SCHEMA = pa.schema(
 
 
 def write_relevance(
-    folder: Path, engine: RelevanceEngine, members: dict[str, dict[str, list[str]]], progress: bool = True
-) -> None:
+    working: WorkingFolder,
+    engine: RelevanceEngine,
+    members: dict[str, dict[str, list[str]]],
+    made_from: str,
+    progress: bool = True,
+) -> list[str]:
     """Write `relevance/{split}.parquet`: complete for validation and test, the best candidates for train.
 
     Args:
-        folder: the dataset's folder.
+        working: the build's folder.
         engine: over the dataset's entities.
         members: split -> anatomy -> the studies with findings there, in order.
+        made_from: a digest of what the entities were made from; what follows from others is done again.
         progress: show progress bars.
+
+    Returns:
+        The files' names in the dataset.
     """
+    names: list[str] = []
     for split in SPLITS:
-        path = table_path(folder, RELEVANCE, split)
         anatomies = {name: ids for name, ids in members.get(split, {}).items() if len(ids) > 1}
-        if not anatomies or path.is_file():
+        if not anatomies:
             continue
-        parts = folder / RELEVANCE_PARTS / split
-        bar = tqdm(anatomies.items(), desc=f"relevance {split}", unit="anatomy", disable=not progress)
-        for number, (anatomy, ids) in enumerate(bar):
-            part = parts / f"{number:04d}.parquet"
-            if not part.is_file():
-                limit = TRAIN_CANDIDATES if split == "train" else len(ids)
-                with atomic_path(part) as temporary:
-                    pq.write_table(_table(anatomy, ids, engine, limit), temporary)
-        _join(sorted(parts.iterdir()), path)
-        shutil.rmtree(parts.parent)
+        path, step = table_path(working.dataset, RELEVANCE, split), f"{RELEVANCE}/{split}"
+        files = working.steps.finished(step, made_from)
+        if files is None:
+            parts = _write_parts(working, split, anatomies, engine, made_from, progress)
+            _join(parts, path)
+            files = working.steps.finish(step, made_from, [path])
+        shutil.rmtree(working.work / _PARTS / split, ignore_errors=True)
+        names += working.in_dataset(files)
+    return names
+
+
+def _write_parts(
+    working: WorkingFolder,
+    split: str,
+    anatomies: dict[str, list[str]],
+    engine: RelevanceEngine,
+    made_from: str,
+    progress: bool,
+) -> list[Path]:
+    """Write one part an anatomy, where it is not there; returns them in order."""
+    limit = TRAIN_CANDIDATES if split == "train" else max(map(len, anatomies.values()))
+    parts = []
+    bar = tqdm(anatomies.items(), desc=f"relevance {split}", unit="anatomy", disable=not progress)
+    for number, (anatomy, ids) in enumerate(bar):
+        part = working.work / _PARTS / split / f"{number:04d}.parquet"
+        step, of_part = f"{RELEVANCE}/{split}/{number:04d}", digest_of(made_from, anatomy)
+        if working.steps.finished(step, of_part) is None:
+            with atomic_path(part) as temporary:
+                pq.write_table(_table(anatomy, ids, engine, min(limit, len(ids))), temporary)
+            working.steps.finish(step, of_part, [part])
+        parts.append(part)
+    return parts
 
 
 def _join(parts: list[Path], path: Path) -> None:

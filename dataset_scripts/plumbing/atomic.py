@@ -134,15 +134,31 @@ def remove_leftovers(folder: Path, of: str | None = None, recursive: bool = Fals
         if (found := _OLD.fullmatch(entry.name)) and of in (None, found["name"]):
             target = folder / found["name"]
             _remove(entry) if os.path.lexists(target) else os.replace(entry, target)
-        elif _PARTIAL.fullmatch(entry.name) and (of is None or entry.name.startswith(f".{Path(of).stem}.")):
+        elif _PARTIAL.fullmatch(entry.name) and (of is None or _is_partial_of(entry.name, Path(of))):
             _remove(entry)
         elif recursive and entry.is_dir() and not entry.is_symlink():
             remove_leftovers(entry, recursive=True)
 
 
+def remove(path: Path) -> None:
+    """Remove a file or folder; a kill leaves it whole, or as what `remove_leftovers` removes."""
+    if not os.path.lexists(path):
+        return
+    aside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.partial{path.suffix}")
+    os.replace(path, aside)
+    sync_folder(path.parent)
+    _remove(aside)
+
+
 def is_leftover(path: Path) -> bool:
     """Whether a path is what a killed writer leaves, by its name."""
     return bool(_PARTIAL.fullmatch(path.name) or _OLD.fullmatch(path.name))
+
+
+def _is_partial_of(name: str, path: Path) -> bool:
+    """Whether a leftover is that of one path, not of another whose name begins alike."""
+    prefix, suffix = re.escape(f".{path.stem}."), re.escape(path.suffix)
+    return bool(re.fullmatch(rf"{prefix}[0-9a-f]{{12}}\.partial{suffix}", name))
 
 
 def _fsync(path: str | Path) -> None:

@@ -6,6 +6,7 @@ its owner, and removes what a killed run left beside the output.
 
 import json
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,23 @@ def claim(out: Path) -> Iterator[Path]:
     finally:
         path.unlink(missing_ok=True)  # while it is held: who waits for it finds that the file is another
         lock.release()
+
+
+def is_mount_point(path: Path) -> bool:
+    """Whether something is mounted under a name, bind mounts of the same disk included: it cannot move."""
+    if os.path.ismount(path):
+        return True
+    try:
+        mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return False  # not Linux
+    named = os.fsencode(os.path.realpath(path))
+    return any(_unescaped(line.split(b" ")[4]) == named for line in mounts)
+
+
+def _unescaped(name: bytes) -> bytes:
+    """A name of mountinfo, where blanks, tabs, line breaks and backslashes are octal."""
+    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), name)
 
 
 def _sign(path: Path) -> None:

@@ -5,8 +5,10 @@ built folder's config gives.
 """
 
 import dataclasses
-import shutil
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +16,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.fingerprint import Hasher
+from filelock import FileLock
 
 from dataset_scripts.blocks import study_features
 from dataset_scripts.build import build_dataset, mine_dataset
@@ -28,7 +31,9 @@ from dataset_scripts.folder import (
     table_path,
 )
 from dataset_scripts.ontology import default_ontology
-from dataset_scripts.records import SPLITS, Source
+from dataset_scripts.plumbing.atomic import remove, remove_leftovers
+from dataset_scripts.records import SPLITS, Sharing, Source
+from dataset_scripts.working_folder import open_working_folder
 
 _BATCH = 1024  # rows handed on at once
 # Worker processes would run the user's script again, up to this very load_dataset, and wait for the lock that
@@ -90,19 +95,48 @@ class SourceBuilder(datasets.ArrowBasedBuilder):
         features = study_features(self._source.volumes) if is_studies else None
         return datasets.DatasetInfo(features=features, license=self._source.licence)
 
+    def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
+        """As DatasetBuilder; what is written of a source that is not open is for this user alone."""
+        with self._private():
+            super().download_and_prepare(*args, **kwargs)
+
+    def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
+        """As DatasetBuilder; what is written of a source that is not open is for this user alone."""
+        with self._private():
+            return super().as_streaming_dataset(*args, **kwargs)
+
+    @contextmanager
+    def _private(self) -> Iterator[None]:
+        """Let nobody else read what is written meanwhile, nor what earlier versions have written here.
+
+        The umask is that of the whole process: other threads' files are private meanwhile, too.
+        """
+        if self._source.sharing == Sharing.OPEN:
+            yield
+            return
+        Path(self._cache_dir_root).mkdir(parents=True, exist_ok=True)  # which others may share
+        before = os.umask(0o077)
+        try:
+            for folder in (self._folder, Path(self._cache_dir)):
+                if folder.is_dir():
+                    folder.chmod(0o700)
+            yield
+        finally:
+            os.umask(before)
+
+    @property
+    def _folder(self) -> Path:
+        """Where the source is mined, for all configs."""
+        return Path(self._cache_dir_root) / "radir" / f"{self.SOURCE.name}-{self.hash}"
+
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        folder = Path(self._cache_dir_root) / "radir" / f"{self.SOURCE.name}-{self.hash}"
-        if dl_manager.download_config.force_download:
-            shutil.rmtree(folder, ignore_errors=True)
-            self.info.splits = None  # the sizes of the cached splits would be taken for the right ones
-        if self.config.name == RELEVANCE:
-            folder = folder / "built"
-            if not folder.is_dir():
-                build_dataset(self._source, folder, LexicalScorer(), processes=_PROCESSES)
-        else:
-            folder = folder / "mined"
-            folder.mkdir(parents=True, exist_ok=True)
-            mine_dataset(self._source, folder, default_ontology(), processes=_PROCESSES)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._folder / ".lock"):  # another load waits, and finds the work done
+            if dl_manager.download_config.force_download:
+                for name in ("built", "mined"):
+                    remove(self._folder / name)
+                self.info.splits = None  # the sizes of the cached splits would be taken for the right ones
+            folder = self._built() if self.config.name == RELEVANCE else self._mined()
         files = {split: self._files(folder, split) for split in SPLITS}
         if not any(files.values()):
             raise ValueError(f"{self.SOURCE.name} has no {self.config.name} here: the source brings none")
@@ -111,6 +145,28 @@ class SourceBuilder(datasets.ArrowBasedBuilder):
             for split, paths in files.items()
             if paths
         ]
+
+    def _built(self) -> Path:
+        """The dataset with its relevance."""
+        out = self._folder / "built"
+        working = out.with_name(f".{out.name}.building")
+        if not out.is_dir() or working.exists():
+            build_dataset(self._source, out, LexicalScorer(), processes=_PROCESSES)
+        return out
+
+    def _mined(self) -> Path:
+        """The dataset without its relevance."""
+        plan: dict[str, Any] = {
+            "source": repr(self._source),
+            "name": self.SOURCE.name,
+            "version": version("radir"),
+        }
+        plan |= {"scorer": None, "ontology": None}  # the hash in the folder's name says which
+        remove_leftovers(self._folder)
+        working = open_working_folder(self._folder / "mined", plan)
+        mined = mine_dataset(self._source, working, default_ontology(), processes=_PROCESSES)
+        working.keep_only(mined.names)
+        return working.dataset
 
     def _files(self, folder: Path, split: str) -> list[Path]:
         if self.config.name == STUDIES:
