@@ -130,7 +130,9 @@ def _images(folder: Path) -> Iterator[str]:
 def named_images(table: Path) -> Iterator[str]:
     """The paths by which one table of `studies` names images that it does not hold; "" for a row without."""
     file = pq.ParquetFile(table)
-    kind = file.schema_arrow.field("image").type if "image" in file.schema_arrow.names else pa.null()
+    if "image" not in file.schema_arrow.names:  # identifiers alone
+        return
+    kind = file.schema_arrow.field("image").type
     if not pa.types.is_struct(kind) and not pa.types.is_string(kind):
         raise ValueError(f"{table} has no column image of pictures or paths: build the dataset again")
     for group in range(file.num_row_groups):

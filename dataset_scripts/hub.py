@@ -6,6 +6,7 @@ files become visible with the one commit that a push makes, so an interrupted pu
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeAlias
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetInfo, HfApi, ModelInfo
@@ -59,6 +60,33 @@ def push_in_one_commit(
             "check the name and the login (`hf auth login`, with a token that may write) and run it again"
         ) from error
     return str(url)
+
+
+def check_own(folder: Path, name: str) -> None:
+    """Make sure that a file to be pushed lies in the folder itself, so that no link brings another one along.
+
+    A snapshot in the Hub library's cache is made of links to its own blobs: those are followed.
+
+    Args:
+        folder: what is pushed.
+        name: of a file, relative to it.
+
+    Raises:
+        ValueError: it is no regular file, or it or a folder on its way is a link to somewhere else.
+    """
+    home = folder.resolve()
+    path = home / name
+    target = path.resolve()
+    if target == path and path.is_file():
+        return
+    snapshot = home.parent.name == "snapshots" and path.parent.resolve() == path.parent
+    if snapshot and target.parent == home.parent.parent / "blobs" and target.is_file():
+        return
+    what = f"a link to {target}" if target != path else "no regular file"
+    raise ValueError(
+        f"{folder / name} is {what}: only files of the folder itself are pushed; put a copy in its place, or "
+        "remove it"
+    )
 
 
 def files_of(info: RepoInfo) -> list[str]:

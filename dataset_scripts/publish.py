@@ -4,9 +4,10 @@ What is not open goes to private repositories alone, and only if the user says t
 """
 
 import dataclasses
+import logging
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from dataset_scripts.card import header
+from dataset_scripts.contents import listed_files, named_images, own_files
 from dataset_scripts.facts import BuildFacts
 from dataset_scripts.folder import (
     ANATOMIES,
@@ -32,10 +34,14 @@ from dataset_scripts.folder import (
     studies_shards,
     table_path,
 )
-from dataset_scripts.hub import Operation, RepoInfo, files_of, progress_bars, push_in_one_commit
+from dataset_scripts.hub import Operation, RepoInfo, check_own, files_of, progress_bars, push_in_one_commit
 from dataset_scripts.plumbing.atomic import atomic_path
+from dataset_scripts.plumbing.manifest import MANIFEST, digest, files_below
 from dataset_scripts.records import SPLITS, Sharing
+from dataset_scripts.rows import reading
 from dataset_scripts.sentences import split_sentences
+
+logger = logging.getLogger(__name__)
 
 # The publishable form, column by column: what is not named here is left out.
 _PUBLISHED = {
@@ -45,7 +51,8 @@ _PUBLISHED = {
     RELEVANCE: ("query_id", "anatomy", "candidate_ids", "relevance"),
 }
 _TEXTS = {STUDIES: ("report", "findings", "impression"), FINDINGS: ("text",)}
-_PLACES = (*_PUBLISHED, LABELS, ENTITIES, VOLUMES, SKIPPED, FACTS, CARD)  # what a push owns in a repository
+# What a push owns in a repository.
+_PLACES = (*_PUBLISHED, LABELS, ENTITIES, VOLUMES, SKIPPED, FACTS, CARD, MANIFEST)
 _LOCAL_PATH = re.compile(r"[/\\]|[A-Za-z]:[/\\]|file:")
 _MIN_WORDS = 4  # of a sentence that cannot be an identifier or the name of an anatomy by chance
 _SAMPLE_FILES, _SAMPLE_TEXTS = 16, 64  # of each config: how many files, and how many texts of each
@@ -65,6 +72,10 @@ def push_dataset(
 ) -> str:
     """Push a built dataset to a dataset repository on the Hub, in one commit.
 
+    The files that the build wrote go up and nothing else that lies in the folder, such as an evaluation or an
+    index; each must be as it was written, but for README.md, and none may be a link to somewhere else. What
+    stays is counted in a warning.
+
     An earlier push is replaced, its card too, even where someone edited it: README.md holds the `configs` by
     which the tables are read. Other files in the repository stay.
 
@@ -81,8 +92,8 @@ def push_dataset(
         The repository's address.
 
     Raises:
-        ValueError: if the folder is not a built dataset, its licence does not allow the push, its images stay
-            elsewhere on this machine, or the Hub refuses.
+        ValueError: if the folder is not a built dataset, a file of it is missing, changed or a link, its
+            licence does not allow the push, its images stay elsewhere on this machine, or the Hub refuses.
     """
     facts = BuildFacts.read(folder)
     api = api or HfApi()
@@ -90,10 +101,11 @@ def push_dataset(
         if identifiers_only:
             with tempfile.TemporaryDirectory() as scratch:
                 form = publishable(folder, Path(scratch) / "publishable")
-                return _push(api, form, repo, private, identifiers_only=True)
+                return _push(api, form, _files(form), repo, private, identifiers_only=True)
         _check_sharing(folder, facts, private and i_may_share)
-        _check_images(folder)
-        return _push(api, folder, repo, private, identifiers_only=False)
+        files = _files(folder)
+        _check_images(files)
+        return _push(api, folder, files, repo, private, identifiers_only=False)
 
 
 def _check_sharing(folder: Path, facts: BuildFacts, allowed: bool) -> None:
@@ -122,13 +134,15 @@ def publishable(folder: Path, out: Path) -> Path:
     facts = BuildFacts.read(folder)
     if out.exists():
         raise ValueError(f"{out} exists: give a new folder for the publishable form")
+    own = {folder / name for name in own_files(folder)}
     with atomic_path(out) as form:
         form.mkdir()
         for split in SPLITS:
-            _project(studies_shards(folder, split), studies_shard(form, split, 0), _PUBLISHED[STUDIES])
+            shards = [path for path in studies_shards(folder, split) if path in own]
+            _project(shards, studies_shard(form, split, 0), _PUBLISHED[STUDIES])
             for config in (FINDINGS, ANATOMIES, RELEVANCE):
                 source = table_path(folder, config, split)
-                if source.is_file():
+                if source in own:
                     _project([source], table_path(form, config, split), _PUBLISHED[config])
         # Reasons for skipping quote paths or text of the source; their number stays.
         skipped = {"listed in the local build alone": sum(facts.skipped.values())} if facts.skipped else {}
@@ -223,8 +237,10 @@ def _sampled_sentences(folder: Path) -> list[str]:
     """Sentences of the input, evenly picked, without those that are the name of an anatomy."""
     names = {name.casefold() for name in _strings(table_path(folder, ANATOMIES))}
     found: dict[str, None] = {}
+    own = own_files(folder)
     for config, columns in _TEXTS.items():
-        for path in _spread(sorted((folder / config).glob("*.parquet")), _SAMPLE_FILES):
+        tables = [folder / name for name in own if name.startswith(f"{config}/")]
+        for path in _spread(tables, _SAMPLE_FILES):
             file = pq.ParquetFile(path)
             present = [name for name in columns if name in file.schema_arrow.names]
             if not present or not file.num_row_groups:
@@ -258,24 +274,22 @@ def _spread(items: Sequence[T], count: int) -> list[T]:
     return list(items[::step])
 
 
-def _check_images(folder: Path) -> None:
+def _check_images(files: Mapping[str, Path]) -> None:
     """Refuse a dataset whose images stay elsewhere on this machine: for others it would be broken."""
-    for path in sorted((folder / STUDIES).glob("*.parquet")):
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=128, columns=["image"]):
-            images = batch.column("image")
-            if pa.types.is_struct(images.type):
-                images = pc.struct_field(images, "path").filter(pc.is_null(pc.struct_field(images, "bytes")))
-            for image in images.to_pylist():
-                inside = image is not None and not Path(image).is_absolute() and (folder / image).is_file()
-                if not inside or ".." in Path(image).parts:
+    for name in sorted(name for name in files if name.startswith(f"{STUDIES}/")):
+        with reading(files[name]):
+            for image in named_images(files[name]):
+                if image not in files:
                     raise ValueError(
-                        f"the images of {folder} stay outside of it ({image} in {path.name}), so that others "
-                        "would get a dataset without images: build it with the images inside (--size N), or "
-                        "publish identifiers and relevance alone with --identifiers-only"
+                        f"the images of the dataset stay outside of it ({image or 'none'} in {files[name]}), "
+                        "so that others would get a dataset without images: build it with the images inside "
+                        "(--size N), or publish identifiers and relevance alone with --identifiers-only"
                     )
 
 
-def _push(api: HfApi, folder: Path, repo: str, private: bool, identifiers_only: bool) -> str:
+def _push(
+    api: HfApi, folder: Path, files: Mapping[str, Path], repo: str, private: bool, identifiers_only: bool
+) -> str:
     def plan(info: RepoInfo) -> list[Operation]:
         remote = files_of(info)
         if identifiers_only and any(name.startswith((f"{ENTITIES}/", f"{VOLUMES}/")) for name in remote):
@@ -283,7 +297,6 @@ def _push(api: HfApi, folder: Path, repo: str, private: bool, identifiers_only: 
                 f"{repo} holds the full dataset, and its history keeps it even where files are replaced: "
                 "push identifiers to another --repo"
             )
-        files = _files(folder)
         stale = [name for name in remote if name.split("/")[0] in _PLACES and name not in files]
         additions = (CommitOperationAdd(name, path) for name, path in files.items())
         return [*map(CommitOperationDelete, stale), *additions]
@@ -294,7 +307,24 @@ def _push(api: HfApi, folder: Path, repo: str, private: bool, identifiers_only: 
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Path in the repository -> file; hidden files are not of the dataset."""
-    paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
-    visible = (path for path in paths if not any(part.startswith(".") for part in path.parts))
-    return {path.as_posix(): folder / path for path in visible}
+    """Path in the repository -> file, of the dataset's own files; what else lies there is counted aloud.
+
+    Raises:
+        ValueError: one is missing, has changed since the build, or is a link to somewhere else.
+    """
+    listed = listed_files(folder) or {}
+    names = [name for name in own_files(folder) if name.split("/")[0] in _PLACES]
+    for name in names:
+        check_own(folder, name)
+        if name in listed and name != CARD and digest(folder / name) != listed[name].get("sha256"):
+            raise ValueError(
+                f"{folder / name} is not what the build wrote (SHA-256): only a dataset as it was built is "
+                "pushed; build it again"
+            )
+    left = sorted(set(files_below(folder)) - set(names))
+    if left:
+        logger.warning(
+            "%d files in %s are not the dataset's and stay here: %s",
+            len(left), folder, ", ".join(left[:3]) + (", ..." if len(left) > 3 else ""),
+        )  # fmt: skip
+    return {name: folder / name for name in names}

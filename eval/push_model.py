@@ -7,6 +7,7 @@ The same holds where nothing says what a model was trained on.
 
 import json
 import logging
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from transformers.dynamic_module_utils import get_relative_imports
 
 from dataset_scripts.folder import CARD
-from dataset_scripts.hub import Operation, RepoInfo, files_of, progress_bars, push_in_one_commit
+from dataset_scripts.hub import Operation, RepoInfo, check_own, files_of, progress_bars, push_in_one_commit
 from dataset_scripts.provenance import why_not_open
 from eval.model_card import is_untouched, model_card, with_results
 from eval.model_facts import (
@@ -75,14 +76,17 @@ def push_model(
         The repository's address.
 
     Raises:
-        ValueError: the folder is no complete RadIR model's, the data's licence does not allow the push,
-            `results` say nothing of the model, or the Hub refuses.
+        ValueError: the folder is no complete RadIR model's, a file of it is a link to somewhere else, the
+            data's licence does not allow the push, `results` say nothing of the model, or the Hub refuses.
     """
     folder = Path(folder)
     facts = ModelFacts.read(folder)
     _check_sharing(folder, facts, private and i_may_share, api)
     measured = None if results is None else _measured(results, facts.name, benchmark)
     additions = [CommitOperationAdd(name, content) for name, content in _files(folder)]
+    for name in (*(item.path_in_repo for item in additions), CARD):
+        if os.path.lexists(folder / name):
+            check_own(folder, name)
     if measured is not None:
         entries = yaml.safe_dump(measured.entries(), sort_keys=False, allow_unicode=True)
         additions.append(CommitOperationAdd(f"{_RESULTS}/{measured.file_name}", entries.encode()))

@@ -17,8 +17,10 @@ import pytest
 from datasets import load_dataset
 from huggingface_hub import HfApi, constants
 
+from dataset_scripts.contents import KIND
 from dataset_scripts.facts import BuildFacts
 from dataset_scripts.folder import FINDINGS, STUDIES, studies_shard, table_path
+from dataset_scripts.plumbing.manifest import write_manifest
 from dataset_scripts.publish import publishable, push_dataset
 from dataset_scripts.records import Sharing
 from tests.fake_hub import FakeHub, Repository
@@ -40,11 +42,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shared(built: Path, tmp_path: Path) -> Callable[[Sharing], Path]:
-    """A copy of the built dataset whose facts say who may have it."""
+    """A copy of the built dataset whose facts say who may have it, and which a test may change: it has no
+    manifest, like those of earlier versions."""
 
     def make(sharing: Sharing) -> Path:
         folder = tmp_path / "dataset"
         shutil.copytree(built, folder)
+        (folder / "manifest.json").unlink(missing_ok=True)
         dataclasses.replace(BuildFacts.read(folder), sharing=sharing, licence="The licence").write(folder)
         return folder
 
@@ -103,6 +107,78 @@ def test_an_open_dataset_comes_back_bit_by_bit(
     pulled = api.snapshot_download(REPO, repo_type="dataset", local_dir=tmp_path / "pulled")
     shutil.rmtree(Path(pulled) / ".cache")  # the library's own notes
     assert contents(Path(pulled)) == expected
+
+
+@pytest.fixture
+def listed(shared: Callable[[Sharing], Path]) -> Path:
+    """An open dataset with its manifest, and other people's files among its own."""
+    folder = shared(Sharing.OPEN)
+    write_manifest(folder, KIND)
+    for name in (
+        "report.html",
+        ".tasks/a.npz",
+        "index/items.parquet",
+        "findings/mine.parquet",
+        "volumes/x.nii",
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("not of the dataset")
+    return folder
+
+
+@pytest.mark.parametrize("manifest", [True, False])
+def test_only_files_of_the_dataset_go_up_and_the_others_are_counted(
+    hub: FakeHub, listed: Path, tmp_path: Path, manifest: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "secret.txt").write_text("not of the dataset")
+    (listed / "findings" / "link.parquet").symlink_to(tmp_path / "secret.txt")
+    if not manifest:
+        (listed / "manifest.json").unlink()
+    push(hub, listed)
+    files = hub.repositories[REPO].files
+    assert not [name for name, data in files.items() if b"not of the dataset" in data]
+    assert {name: data for name, data in contents(listed).items() if name in files} == files
+    assert {"README.md", "build.json", "studies/test-00000.parquet", "entities/keys.arrow"} <= set(files)
+    assert ("manifest.json" in files) == manifest
+    assert "6 files in" in caplog.text
+
+
+def test_a_file_that_is_not_as_it_was_built_is_refused_but_for_the_card(hub: FakeHub, listed: Path) -> None:
+    (listed / "README.md").write_text("---\n{}\n---\nedited")
+    push(hub, listed)
+    assert hub.repositories[REPO].files["README.md"].endswith(b"edited")
+    facts = BuildFacts.read(listed)
+    dataclasses.replace(facts, licence="mine").write(listed)
+    with pytest.raises(ValueError, match=r"build\.json is not what the build wrote"):
+        push(hub, listed)
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+@pytest.mark.parametrize("manifest", [True, False])
+def test_a_link_to_somewhere_else_is_not_followed(
+    hub: FakeHub, listed: Path, tmp_path: Path, what: str, manifest: bool
+) -> None:
+    if not manifest:
+        (listed / "manifest.json").unlink()
+    moved = listed / ("relevance/test.parquet" if what == "file" else "relevance")
+    moved.rename(tmp_path / "elsewhere")
+    moved.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"relevance/\w+\.parquet is a link to .*elsewhere"):
+        push(hub, listed)
+    assert hub.requests == []
+
+
+def test_a_snapshot_of_the_hub_s_cache_is_made_of_links_and_may_be_pushed(
+    hub: FakeHub, listed: Path, tmp_path: Path
+) -> None:
+    snapshot, blobs = tmp_path / "datasets--a" / "snapshots" / "abc", tmp_path / "datasets--a" / "blobs"
+    blobs.mkdir(parents=True)
+    for number, name in enumerate(json.loads((listed / "manifest.json").read_text())["files"]):
+        shutil.copy(listed / name, blobs / str(number))
+        (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
+        (snapshot / name).symlink_to(os.path.relpath(blobs / str(number), (snapshot / name).parent))
+    push(hub, snapshot)
+    assert set(hub.repositories[REPO].files) >= {"README.md", "studies/test-00000.parquet"}
 
 
 def test_load_dataset_reads_what_was_pushed(
@@ -220,7 +296,8 @@ def test_the_publishable_form_says_what_is_left_out_and_how_to_get_it_back(
 
 def test_shards_become_one_table_a_split(built: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dataset"
-    shutil.copytree(built, folder)
+    shutil.copytree(built, folder, ignore=shutil.ignore_patterns("manifest.json"))
+    shutil.copy(built / "entities" / "manifest.json", folder / "entities")
     shutil.copy(studies_shard(folder, "test", 0), studies_shard(folder, "train", 7))
     form = publishable(folder, tmp_path / "form")
     assert [path.name for path in sorted((form / STUDIES).glob("train-*"))] == ["train-00000.parquet"]
@@ -245,7 +322,8 @@ def test_identifiers_that_hold_text_or_paths_are_found(
     built: Path, tmp_path: Path, column: str, value: str | None, reason: str
 ) -> None:
     folder = tmp_path / "dataset"
-    shutil.copytree(built, folder)
+    shutil.copytree(built, folder, ignore=shutil.ignore_patterns("manifest.json"))
+    shutil.copy(built / "entities" / "manifest.json", folder / "entities")
     path = studies_shard(folder, "train", 0)
     table = pq.read_table(path)
     sentence = "THERE is a small  left pleural effusion"

@@ -127,6 +127,29 @@ def test_the_package_reads_what_was_pushed(hub: FakeHub, folder: Path, tmp_path:
     assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json", "README.md"])
+def test_a_link_to_somewhere_else_is_not_followed(
+    hub: FakeHub, folder: Path, tmp_path: Path, name: str
+) -> None:
+    outside = tmp_path / "outside"
+    (folder / name).rename(outside) if (folder / name).exists() else outside.write_text("mine")
+    (folder / name).symlink_to(outside)
+    with pytest.raises(ValueError, match=rf"{name} is a link to .*outside"):
+        push(hub, folder)
+    assert hub.requests == []
+
+
+def test_a_snapshot_of_the_hub_s_cache_may_be_pushed(hub: FakeHub, folder: Path, tmp_path: Path) -> None:
+    snapshot, blobs = tmp_path / "models--a" / "snapshots" / "abc", tmp_path / "models--a" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for path in folder.iterdir():
+        shutil.copy(path, blobs / path.name)
+        (snapshot / path.name).symlink_to(Path("../../blobs") / path.name)
+    push(hub, snapshot)
+    assert hub.models[REPO].files["model.safetensors"] == (folder / "model.safetensors").read_bytes()
+
+
 def test_only_what_the_model_needs_goes_up(hub: FakeHub, folder: Path) -> None:
     for name in ("notes.txt", "private.py", "optimizer.bin", ".hidden", "results.json"):
         (folder / name).write_text("of the machine")
