@@ -136,7 +136,7 @@ def _said(part: str, data: Mapping[str, Any]) -> str:
 def _sharing(data: Mapping[str, Any]) -> Sharing:
     """What a record says of sharing; what no version wrote is not open."""
     try:
-        return Sharing(data.get("sharing"))
+        return Sharing(str(data.get("sharing")))
     except ValueError:
         return Sharing.RESTRICTED
 
@@ -173,7 +173,7 @@ def _public(info: ModelInfo) -> tuple[dict[str, Any] | None, str]:
     """The terms of a repository without training.json: open where the Hub gives it to everybody."""
     if info.private or info.gated:
         return None, f"a {'private' if info.private else 'gated'} repository without {TRAINING}"
-    licence = (info.card_data or {}).get("license") or UNKNOWN
+    licence = (info.card_data.get("license") if info.card_data else None) or UNKNOWN
     return {
         "name": info.id,
         "licence": licence if isinstance(licence, str) else ", ".join(licence),

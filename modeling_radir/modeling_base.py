@@ -17,6 +17,7 @@ from transformers import (
 )
 from transformers import initialization as init
 
+from .checks import load_checked
 from .configuration_radir import RadIRConfig
 from .modeling_ctvit import RadIRCTViTModel
 
@@ -41,12 +42,13 @@ class RadIRPreTrainedModel(PreTrainedModel):
         """As in transformers, but from safetensors alone: pickled weights can run code when they are opened.
 
         Raises:
-            ValueError: if a folder holds pickled weights and no safetensors.
+            ValueError: if a folder holds pickled weights and no safetensors, or weights that are damaged,
+                incomplete, or no finite numbers.
         """
         if pretrained_model_name_or_path is not None:
             _refuse_pickled(Path(pretrained_model_name_or_path, kwargs.get("subfolder", "")))
-        return super().from_pretrained(
-            pretrained_model_name_or_path, *args, **{**kwargs, "use_safetensors": True}
+        return load_checked(
+            super(), pretrained_model_name_or_path, *args, **{**kwargs, "use_safetensors": True}
         )
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -88,12 +90,15 @@ def load_tower(tower: "str | os.PathLike[str] | PreTrainedModel", **settings: An
         settings: fields that override the tower's own. A model_type among them says as what the weights are
             read, so that a repository with code of its own needs no trust in that code; microsoft's CXR-BERT
             is read as BERT without being told.
+
+    Raises:
+        ValueError: its weights are damaged, incomplete, or no finite numbers.
     """
     if isinstance(tower, PreTrainedModel):
         return tower.float()
     own, _ = PretrainedConfig.get_config_dict(tower)
     if own.get("model_type") == RadIRCTViTModel.config_class.model_type:  # unregistered in remote code
-        return RadIRCTViTModel.from_pretrained(tower, dtype=torch.float32, **settings)
+        return load_checked(RadIRCTViTModel, tower, dtype=torch.float32, **settings)
     kind = settings.pop("model_type", READ_AS.get(own.get("model_type", "")))
     if kind is None:
         config = AutoConfig.from_pretrained(tower, **settings)
@@ -102,7 +107,7 @@ def load_tower(tower: "str | os.PathLike[str] | PreTrainedModel", **settings: An
         fields = {name: value for name, value in own.items() if name not in left_out}
         config = CONFIG_MAPPING[kind](**(fields | settings))
     tower_class: Any = AutoModel if kind is None else MODEL_MAPPING[type(config)]
-    return tower_class.from_pretrained(tower, config=config, dtype=torch.float32, **tower_arguments(config))
+    return load_checked(tower_class, tower, config=config, dtype=torch.float32, **tower_arguments(config))
 
 
 def tower_arguments(config: PretrainedConfig) -> dict[str, Any]:

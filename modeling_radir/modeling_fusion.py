@@ -104,16 +104,23 @@ class RadIRFusionModel(RadIRPreTrainedModel):
     """
 
     main_input_name = "tokens"
+    # The part of the configuration that it is for: so transformers finds whose attention it may choose.
+    config_class = RadIRFusionConfig  # type: ignore[assignment]
+    config: RadIRFusionConfig  # type: ignore[assignment]
 
     def __init__(self, config: RadIRConfig, token_size: int):
-        super().__init__(config)
         fusion = config.fusion_config
+        super().__init__(fusion)
         same = token_size == fusion.hidden_size
         self.memory_projection = nn.Identity() if same else nn.Linear(token_size, fusion.hidden_size)
         self.layers = nn.ModuleList(RadIRFusionLayer(fusion) for _ in range(fusion.num_hidden_layers))
         self.norm = nn.LayerNorm(fusion.hidden_size, eps=fusion.layer_norm_eps)
         self.projection = nn.Linear(fusion.hidden_size, config.projection_dim, bias=False)
         self.post_init()
+
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        return True  # each forward pass asks the configuration
 
     def forward(self, tokens: Tensor, grid: tuple[int, int], queries: Tensor) -> Tensor:
         """Fuse.
@@ -133,13 +140,13 @@ class RadIRFusionModel(RadIRPreTrainedModel):
             raise ValueError(
                 f"tokens have the shape {tuple(tokens.shape)}, which is not (images, {grid} tokens, width)"
             )
-        if queries.ndim != 2 or queries.shape[1] != self.config.projection_dim:
+        if queries.ndim != 2 or queries.shape[1] != self.config.hidden_size:
             raise ValueError(
-                f"queries have the shape {tuple(queries.shape)}; (anatomies, "
-                f"{self.config.projection_dim}) is needed"
+                f"queries have the shape {tuple(queries.shape)}; (anatomies, {self.config.hidden_size}) is "
+                "needed"
             )
         values = self.memory_projection(tokens)  # (B, N, d)
-        layout = self.config.fusion_config.position_layout
+        layout = self.config.position_layout
         positions = sine_positions(grid, values.shape[-1], values.device, layout).to(values.dtype)
         keys = values + positions  # (B, N, d)
         fused = queries.to(values.dtype).expand(tokens.shape[0], -1, -1)  # (B, Q, d)

@@ -51,9 +51,16 @@ def test_both_attention_paths_agree():
     fused = {}
     for path in ("sdpa", "eager"):
         model.set_attn_implementation(path)
-        assert model.fusion_model.config.fusion_config._attn_implementation == path
+        assert model.fusion_model.config._attn_implementation == path
         fused[path] = model.fuse(tokens, (4, 4), queries)
     torch.testing.assert_close(fused["sdpa"], fused["eager"], atol=1e-6, rtol=1e-5)
+
+
+def test_choosing_the_attention_warns_of_nothing(caplog):
+    """transformers finds the module that the fusion's configuration belongs to."""
+    model = tiny.model()
+    model.set_attn_implementation("eager")
+    assert not [record.getMessage() for record in caplog.records if "attention" in record.getMessage()]
 
 
 def test_keys_are_projected_once_for_each_image_however_many_queries():
