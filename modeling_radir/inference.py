@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoProcessor
 
+from .checks import load_checked
 from .configuration_radir import RadIRConfig
 from .modeling_radir import RadIRModel
 from .processing_radir import RadIRProcessor
 
 # Numbers in the pixel values of one batch at most: 128 MB, so that volumes go through one by one.
 BATCH_VALUES = 2**25
+# What transformers raises for files that are missing, damaged, or of wrong types.
+_BAD_FILES = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 def check_model(model: str | Path) -> None:
@@ -23,11 +26,13 @@ def check_model(model: str | Path) -> None:
         ValueError: if it does not, with what was found instead.
     """
     path = Path(model)
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise ValueError(f"{model} is no model folder: it has no config.json: save it there")
     if not path.is_dir() and (path.is_absolute() or str(model).count("/") != 1):
         raise ValueError(f"{model} is neither a model folder nor a Hub id (user/name)")
     try:
-        config = AutoConfig.from_pretrained(model)
-    except (OSError, ValueError) as error:
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    except _BAD_FILES as error:
         raise ValueError(f"{model} is no model folder or Hub id that can be loaded: {error}") from error
     if config.model_type != RadIRConfig.model_type:
         raise ValueError(
@@ -40,11 +45,20 @@ def load(model: str | Path, device: str | torch.device | None = None) -> tuple[R
     """A trained model, ready for inference (on the GPU if there is one), and its processor.
 
     Raises:
-        ValueError: if the folder or Hub id holds no RadIR model.
+        ValueError: if the folder or Hub id holds no RadIR model, lacks weights, or holds some that are NaN or
+            infinite; if its processor cannot be read.
     """
     check_model(model)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return AutoModel.from_pretrained(model).eval().to(device), AutoProcessor.from_pretrained(model)
+    try:
+        processor = AutoProcessor.from_pretrained(model, trust_remote_code=False)
+    except _BAD_FILES as error:
+        raise ValueError(f"the processor of {model} cannot be loaded: {error}") from error
+    if not isinstance(processor, RadIRProcessor):
+        raise ValueError(
+            f"{model} has no processor that reads images (processor_config.json): save the model's own there"
+        )
+    return load_checked(AutoModel, model, trust_remote_code=False).eval().to(device), processor
 
 
 def takes_volumes(processor: Any) -> bool:

@@ -1,10 +1,8 @@
 """`radir index`, `search` and `heat-map`: from images to an index, from one image to its hits, and why."""
 
 import dataclasses
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -31,32 +29,24 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Embed images under every anatomy, for `radir search`."""
+    from dataset_scripts.folder import BuiltDataset
     from radir_search.build_index import build_index
+    from radir_search.sharing import on_privacy
 
     if (images is None) == (dataset is None):
         raise ValueError("give either --images DIR or --dataset DIR_OR_ID")
-    items = images if images is not None else _dataset_items(str(dataset), split)
-    built = build_index(model, items, out, progress=not as_json)
+    if split and dataset is None:
+        raise ValueError("--split belongs to --dataset: a folder of images has no splits")
+    source = images if images is not None else BuiltDataset.open(str(dataset))
+    built = build_index(model, source, out, progress=not as_json, splits=split)
     if as_json:
         print_json(dataclasses.asdict(built))
         return
     typer.echo(f"{built.folder}: {built.count:,} images under {built.anatomies} anatomies and as a whole")
     for skipped in built.skipped:
         typer.echo(f"  left out {skipped['path']}: {skipped['reason']}")
-
-
-def _dataset_items(dataset: str, splits: list[str] | None) -> Iterator[Any]:
-    """The images of a built dataset with their texts, for the index to show beside its hits."""
-    from dataset_scripts.folder import BuiltDataset
-    from radir_search.build_index import IndexItem
-
-    data = BuiltDataset.open(dataset)
-    for split in splits or data.splits:
-        findings = data.findings(split)
-        for row in data.studies(split):
-            about = {name: row[name] for name in ("image_id", "study_id", "subject_id")}
-            about |= {"split": split, "text": row["findings"], "findings": findings.get(row["study_id"], {})}
-            yield IndexItem(partial(data.image, row), about)
+    if line := on_privacy(built.data):
+        typer.echo(line)
 
 
 def search(
@@ -71,10 +61,9 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the indexed images most like one image, as far as an anatomy is concerned."""
-    from dataset_scripts.ontology import default_ontology
     from radir_search.query import search_image
 
-    anatomy = default_ontology().resolve(anatomy) if anatomy else None  # "cardiac silhouette" is the heart
+    anatomy = _resolved(anatomy) if anatomy else None
     hits = search_image(index, image, anatomy, k, model)
     whys = _compared(findings, [hit.findings for hit in hits])
     if as_json:
@@ -111,16 +100,32 @@ def heat_map(
     as_json: AsJson = False,
 ) -> None:
     """Draw where in an image its likeness comes from, as far as an anatomy is concerned."""
-    from dataset_scripts.ontology import default_ontology
     from dataset_scripts.plumbing.atomic import atomic_path
+    from dataset_scripts.plumbing.outputs import claim
     from modeling_radir.drawing import draw_heat_map
 
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out is {out}: give a name that ends in .png")
-    picture = draw_heat_map(model, image, default_ontology().resolve(anatomy), hit)
-    with atomic_path(out) as temporary:
-        picture.save(temporary, format="png")
+    if out.is_dir():
+        raise ValueError(f"--out is {out}, which is a folder: give the name of a file")
+    with claim(out) as place:
+        picture = draw_heat_map(model, image, _resolved(anatomy), hit)
+        with atomic_path(place) as temporary:
+            picture.save(temporary, format="png")
     print_json({"file": str(out)}) if as_json else typer.echo(out)
+
+
+def _resolved(anatomy: str) -> str:
+    """The anatomy that a name or a synonym stands for: "cardiac silhouette" is the heart.
+
+    What the ontology does not know may be a name of the model's own; who knows that one refuses it otherwise.
+    """
+    from dataset_scripts.ontology import default_ontology
+
+    try:
+        return default_ontology().resolve(anatomy)
+    except ValueError:
+        return anatomy
 
 
 def _compared(findings: str | None, hits: list[str]) -> "list[Explanation | None]":

@@ -14,12 +14,26 @@ from modeling_radir.processing_radir import RadIRProcessor
 
 
 def read_pixels(processor: RadIRProcessor, image: Any) -> Tensor:
-    """Pixel values (1, ...) of one image, or of what a function reads."""
+    """Pixel values of one image.
+
+    Args:
+        processor: of the model.
+        image: a path, a PIL image or a Volume, or a function that reads one.
+
+    Returns:
+        (1, C, H, W), or (1, 1, D, H, W) of a volume, float32.
+
+    Raises:
+        ValueError: if it cannot be read, is of the other kind, or holds numbers that are not finite.
+    """
     if isinstance(image, Path):
         check_kind(image, takes_volumes(processor))
     elif callable(image):
         image = image()
-    return processor(images=image, return_tensors="pt")["pixel_values"]
+    pixels = processor(images=image, return_tensors="pt")["pixel_values"]
+    if not torch.isfinite(pixels).all():
+        raise ValueError(f"{image if isinstance(image, Path) else 'the image'} holds NaN or infinite values")
+    return pixels
 
 
 @torch.inference_mode()

@@ -1,28 +1,23 @@
-"""Exact search over the features of many images, whole or as far as an anatomy goes, kept in a folder.
+"""Exact search over the features of many images, whole or as far as an anatomy goes."""
 
-The folder holds index.json (what it is), items.jsonl (one item a line, in the order of the rows), and
-embeddings/<name>.safetensors, one for each anatomy; "" stands for whole images.
-"""
-
-import json
+import logging
 import os
-import re
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from dataset_scripts.plumbing.outputs import claim
 from modeling_radir.naming import unknown_name
+from radir_search import index_folder
+from radir_search.index_folder import Contents, Origin
+from radir_search.index_json import check_item
 
-FORMAT = "radir-retrieval-index"
-VERSION = 1
+logger = logging.getLogger(__name__)
+
 WHOLE_IMAGE = ""
 CHUNK_ROWS = 65536  # rows scored at once, so that scores of a large index do not fill the memory
 
@@ -35,21 +30,29 @@ class RetrievalIndex:
     Attributes:
         items: one dict for each image, with "image_id" and whatever else is known: study_id, subject_id,
             path, findings (a dict of anatomy to text).
-        model: the model that made the features.
+        origin: the model and the data that it was made from.
         dimension: d.
 
     Example:
         >>> features = {"": torch.eye(3), "heart": torch.eye(3).flip(0)}
-        >>> index = RetrievalIndex.create(features, [{"image_id": name} for name in "abc"], model="radir-cxr")
+        >>> index = RetrievalIndex.create(features, [{"image_id": name} for name in "abc"], "radir-cxr")
         >>> scores, positions = index.search(torch.tensor([[1.0, 0.5, 0.0]]), anatomy="heart", k=2)
         >>> [index.items[i]["image_id"] for i in positions[0]]
         ['c', 'b']
     """
 
-    def __init__(self, embeddings: Mapping[str, Tensor], items: Sequence[Mapping[str, Any]], model: str):
+    def __init__(
+        self,
+        embeddings: Mapping[str, Tensor],
+        items: Sequence[Mapping[str, Any]],
+        origin: Origin,
+        place: str = "",
+    ):
         self._embeddings = dict(embeddings)
         self.items = [dict(item) for item in items]
-        self.model = model
+        self.origin = origin
+        self._place = place  # of a loaded index, for its sentences
+        self._finite: set[str] = set()  # anatomies whose features were looked at
         _check_contents(self._embeddings, self.items)
         self.dimension = next(iter(self._embeddings.values())).shape[1]
 
@@ -58,24 +61,34 @@ class RetrievalIndex:
         cls,
         embeddings: Mapping[str, Tensor | np.ndarray],
         items: Sequence[Mapping[str, Any]],
-        model: str = "",
+        origin: Origin | str = "",
     ) -> "RetrievalIndex":
         """An index in memory.
 
         Args:
             embeddings: anatomy to (n, d) float, L2-normalised if scores shall be cosines; "" for the whole.
             items: n dicts with "image_id", in the order of the rows; all values must fit in JSON.
-            model: name or folder of the model that made them.
+            origin: what it was made from, or the name or folder of the model alone: its data are not known
+                then, and count as restricted.
 
         Raises:
-            ValueError: if numbers of rows, widths or items do not fit.
+            ValueError: if numbers of rows, widths or items do not fit, or a feature is NaN or infinite.
         """
         # Copied, as a later change of the caller's array must not change the index.
         tensors = {
             name: torch.as_tensor(rows).detach().to("cpu", torch.float32, copy=True)
             for name, rows in embeddings.items()
         }
-        return cls({name: rows.contiguous() for name, rows in tensors.items()}, items, model)
+        origin = Origin(origin) if isinstance(origin, str) else origin
+        index = cls({name: rows.contiguous() for name, rows in tensors.items()}, items, origin)
+        for anatomy in index.anatomies:
+            index.embeddings(anatomy)
+        return index
+
+    @property
+    def model(self) -> str:
+        """The model that made the features; "" where that is not known."""
+        return self.origin.model
 
     def __len__(self) -> int:
         return len(self.items)
@@ -89,11 +102,29 @@ class RetrievalIndex:
         """The features (n, d) float32 of an anatomy; of a loaded index they lie in the file until read.
 
         Raises:
-            ValueError: if the anatomy is not in the index; the nearest names are given.
+            ValueError: if the anatomy is not in the index (the nearest names are given), or a feature is NaN
+                or infinite.
         """
         if anatomy not in self._embeddings:
-            raise unknown_name("anatomy", anatomy, self._embeddings)
-        return self._embeddings[anatomy]
+            raise unknown_name("anatomy", anatomy, [name for name in self._embeddings if name])
+        rows = self._embeddings[anatomy]
+        if anatomy not in self._finite:
+            for start in range(0, len(rows), CHUNK_ROWS):
+                self._check_finite(anatomy, rows[start : start + CHUNK_ROWS], start)
+            self._finite.add(anatomy)
+        return rows
+
+    def _check_finite(self, anatomy: str, rows: Tensor, start: int) -> None:
+        bad = (~torch.isfinite(rows).all(dim=1)).nonzero()
+        if len(bad):
+            image = self.items[start + int(bad[0])]["image_id"]
+            where = (
+                f"the index in {self._place} is damaged" if self._place else "these features make no index"
+            )
+            raise ValueError(
+                f"{where}: that of {image}, {anatomy or 'as a whole'}, holds NaN or infinite numbers; build "
+                "it again, with a model whose weights are finite"
+            )
 
     def search(
         self, query: Tensor | np.ndarray, anatomy: str = WHOLE_IMAGE, k: int = 10
@@ -115,13 +146,14 @@ class RetrievalIndex:
         rows = self.embeddings(anatomy)
         queries = torch.as_tensor(query).detach().to("cpu", torch.float32)
         queries = queries[None] if queries.ndim == 1 else queries
+        if not torch.isfinite(queries).all():
+            raise ValueError("the query holds NaN or infinite numbers: look at the model that made it")
         if queries.ndim != 2 or queries.shape[1] != self.dimension:
             raise ValueError(
                 f"the query has the shape {tuple(queries.shape)} and the index holds features of width "
                 f"{self.dimension}: was the query made by {self.model or 'the same model'}?"
             )
-        if k < 1:
-            raise ValueError(f"k is {k}; at least 1 is needed")
+        check_k(k)
         best = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
         for start in range(0, len(rows), CHUNK_ROWS):
             scores = queries @ rows[start : start + CHUNK_ROWS].T  # (M, rows of the chunk)
@@ -131,79 +163,41 @@ class RetrievalIndex:
         return best
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the index, whole or not at all; an index that is there already is replaced.
+        """Write the index, whole or not at all; one that is there already is replaced, see `index_folder`.
 
         Raises:
-            ValueError: if the folder holds something else.
+            ValueError: the folder holds something else, another process writes it, or the disk refuses.
         """
-        folder = Path(folder)
-        if (
-            folder.exists()
-            and not (folder / "index.json").is_file()
-            and (folder.is_file() or any(folder.iterdir()))
-        ):
-            raise ValueError(f"{folder} holds something that is no index: give a new or empty folder")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unique = uuid.uuid4().hex[:8]
-        fresh = folder.with_name(f".{folder.name}.{unique}.new")
-        try:
-            self._write(fresh)
-            if folder.exists():
-                old = folder.with_name(f".{folder.name}.{unique}.old")
-                folder.rename(old)
-                fresh.rename(folder)
-                shutil.rmtree(old)
-            else:
-                fresh.rename(folder)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+        with claim(Path(folder)) as place:
+            self.write(place)
 
-    def _write(self, folder: Path) -> None:
-        (folder / "embeddings").mkdir(parents=True)
-        files = _file_names(self.anatomies)
-        for anatomy, rows in self._embeddings.items():
-            save_file({"embeddings": rows}, folder / "embeddings" / files[anatomy])
-        lines = (json.dumps(item, ensure_ascii=False, allow_nan=False) + "\n" for item in self.items)
-        with open(folder / "items.jsonl", "w", encoding="utf-8") as file:
-            file.writelines(lines)
-        about = {
-            "format": FORMAT,
-            "version": VERSION,
-            "model": self.model,
-            "dimension": self.dimension,
-            "count": len(self),
-            "anatomies": [{"name": anatomy, "file": files[anatomy]} for anatomy in self.anatomies],
-        }
-        (folder / "index.json").write_text(
-            json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+    def write(self, folder: Path) -> None:
+        """As `save`, for who holds the claim on the folder."""
+        index_folder.write(folder, Contents(self._embeddings, self.items, self.origin))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "RetrievalIndex":
         """Open a saved index; items are read at once, features are mapped and read when searched.
 
+        It stays what it is when the folder is replaced or removed meanwhile.
+
         Raises:
             ValueError: if the folder is no index, is damaged, or was written by a newer version.
         """
-        folder = Path(folder)
-        about = _read_about(folder)
-        try:
-            embeddings = {
-                entry["name"]: _map_rows(folder / "embeddings" / entry["file"])
-                for entry in about["anatomies"]
-            }
-            with open(folder / "items.jsonl", encoding="utf-8") as file:
-                items = [json.loads(line) for line in file]
-            index = cls(embeddings, items, about["model"])
-            stated = (about["count"], about["dimension"])
-        except (OSError, KeyError, TypeError, json.JSONDecodeError, SafetensorError) as error:
-            raise ValueError(f"the index in {folder} is damaged ({error}): build it again") from error
-        if stated != (len(index), index.dimension):
-            raise ValueError(
-                f"the index in {folder} is damaged: index.json tells {stated} items and dimensions, the "
-                f"files hold {(len(index), index.dimension)}; build it again"
+        found = index_folder.read(Path(folder))
+        if not found.origin.model_digests:
+            logger.warning(
+                "nothing says which weights made the index in %s, so that any model of its width may answer "
+                "it: build it again with `radir index`",
+                folder,
             )
-        return index
+        return cls(found.embeddings, found.items, found.origin, str(folder))
+
+
+def check_k(k: int) -> None:
+    """Raise ValueError unless a number of hits is 1 or more."""
+    if k < 1:
+        raise ValueError(f"k is {k}; at least 1 is needed")
 
 
 def _largest(scores: Tensor, positions: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -222,44 +216,6 @@ def _largest(scores: Tensor, positions: Tensor, k: int) -> tuple[Tensor, Tensor]
     return top, positions.gather(1, columns.gather(1, order))
 
 
-def _file_names(anatomies: Sequence[str]) -> dict[str, str]:
-    """A file name for each anatomy, readable and different from all others."""
-    files: dict[str, str] = {}
-    for anatomy in anatomies:
-        slug = re.sub(r"[^a-z0-9]+", "-", anatomy.lower()).strip("-") or "whole-image"
-        count = 2
-        name = f"{slug}.safetensors"
-        while name in files.values():
-            name = f"{slug}-{count}.safetensors"
-            count += 1
-        files[anatomy] = name
-    return files
-
-
-def _read_about(folder: Path) -> dict[str, Any]:
-    try:
-        about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(
-            f"{folder} is no index: it has no readable index.json; build one with `radir index`"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{folder}/index.json is damaged ({error}): build the index again") from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise ValueError(f"{folder}/index.json does not describe a RadIR index: is this the right folder?")
-    if about.get("version") != VERSION:
-        raise ValueError(
-            f"the index in {folder} has the format version {about.get('version')} and this program reads "
-            f"{VERSION}: build it again, or use the version that wrote it"
-        )
-    return about
-
-
-def _map_rows(path: Path) -> Tensor:
-    with safe_open(path, framework="pt") as file:
-        return file.get_tensor("embeddings")
-
-
 def _check_contents(embeddings: Mapping[str, Tensor], items: Sequence[Mapping[str, Any]]) -> None:
     if not embeddings:
         raise ValueError('an index needs the features of at least one anatomy ("" for whole images)')
@@ -268,11 +224,12 @@ def _check_contents(embeddings: Mapping[str, Tensor], items: Sequence[Mapping[st
         raise ValueError(
             f"the features of all anatomies must have one shape (images, width); they have {shapes}"
         )
-    count = next(iter(shapes.values()))[0]
+    count, width = next(iter(shapes.values()))
+    if not count or not width:
+        raise ValueError(f"an index needs at least one image and one feature; the features have {shapes}")
     if count != len(items):
         raise ValueError(
             f"there are {count} rows of features and {len(items)} items; each row needs its item"
         )
-    missing = [number for number, item in enumerate(items) if "image_id" not in item]
-    if missing:
-        raise ValueError(f"item {missing[0]} has no image_id; each item needs one")
+    for number, item in enumerate(items):
+        check_item(item, f"item {number}")

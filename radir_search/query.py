@@ -1,5 +1,6 @@
 """From one image to its hits: what `radir search` does."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 from modeling_radir.inference import embed, load
 from modeling_radir.naming import unknown_name
 from radir_search.features import encode_anatomies, read_pixels
-from radir_search.index import WHOLE_IMAGE, RetrievalIndex
+from radir_search.index import WHOLE_IMAGE, RetrievalIndex, check_k
+from radir_search.model_identity import check_same_model, model_digests
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,12 @@ def search_image(
         folder: of the index.
         image: the query's file, or the folder of a DICOM series.
         anatomy: a name that the index knows; None compares whole images.
-        k: number of hits.
-        model_id: the model; the one that the index was made with by default.
+        k: number of hits; fewer come back, with a logged warning, from a smaller index.
+        model_id: the model, wherever it lies now; the one that the index was made with by default.
 
     Raises:
-        ValueError: if the index, the image or the anatomy is not there.
+        ValueError: if the index, the image or the anatomy is not there, or the model is another than the one
+            that made the index.
     """
     index = RetrievalIndex.load(folder)
     name = anatomy or WHOLE_IMAGE
@@ -42,7 +47,14 @@ def search_image(
         if index.anatomies == (WHOLE_IMAGE,):
             raise ValueError(f"{folder} was made by a model without fusion: search it without an anatomy")
         raise unknown_name("anatomy", name, [known for known in index.anatomies if known])
-    model, processor = load(model_id or index.model)
+    check_k(k)
+    if k > len(index):
+        logger.warning("%d hits were asked for, and %s holds %d images: all come back", k, folder, len(index))
+    model_id = model_id or _made_by(index, folder)
+    model, processor = load(model_id)
+    if made_by := index.origin.model_digests:
+        commit = getattr(model.config, "_commit_hash", None)
+        check_same_model(made_by, model_digests(model_id, commit), f"the index in {folder}", model_id)
     pixels = read_pixels(processor, Path(image))
     whole, conditional = embed(model, pixels, encode_anatomies(model, [anatomy] if anatomy else []))
     query = whole if conditional is None else conditional[:, 0]
@@ -55,7 +67,17 @@ def search_image(
     ]
 
 
+def _made_by(index: RetrievalIndex, folder: Path) -> str:
+    if not index.model:
+        raise ValueError(f"{folder} does not say which model made it: give that with --model")
+    if Path(index.model).is_absolute() and not Path(index.model).is_dir():
+        raise ValueError(
+            f"{index.model}, the model that made {folder}, is not there: give --model with where it is now"
+        )
+    return index.model
+
+
 def _hit(rank: int, score: float, about: dict[str, Any], anatomy: str | None) -> Hit:
     """A hit with the findings that matter to the question: the anatomy's, or the whole text."""
     findings = about.get("findings", {}).get(anatomy, "") if anatomy else about.get("text", "")
-    return Hit(rank, score, about["image_id"], about.get("study_id", ""), findings)
+    return Hit(rank, score, str(about["image_id"]), about.get("study_id", ""), findings)

@@ -25,7 +25,7 @@ def _index(count=300):
         "heart": _embeddings(count, seed=1),
         "left pleura": _embeddings(count, seed=2),
     }
-    return RetrievalIndex.create(features, items, model="tiny")
+    return RetrievalIndex.create(features, items, "tiny")
 
 
 @pytest.mark.parametrize("chunk_rows", [7, 65536])
@@ -115,6 +115,7 @@ def test_a_wrong_question_is_answered_with_a_sentence(query, k, message):
 
 def _break(folder, part):
     about = json.loads((folder / "index.json").read_text())
+    place = folder / about["generation"]
     if part == "newer":
         about["version"] = 99
     elif part == "count":
@@ -124,11 +125,11 @@ def _break(folder, part):
     elif part == "key":
         del about["anatomies"]
     elif part == "items":
-        (folder / "items.jsonl").write_text('{"image_id": ')
+        (place / "items.jsonl").write_text('{"image_id": ')
     elif part == "rows":
-        (folder / "embeddings" / "heart.safetensors").unlink()
+        (place / "embeddings" / "heart.safetensors").unlink()
     elif part == "torn":
-        (folder / "embeddings" / "heart.safetensors").write_bytes(b"123")
+        (place / "embeddings" / "heart.safetensors").write_bytes(b"123")
     (folder / "index.json").write_text("{" if part == "json" else json.dumps(about))
 
 
