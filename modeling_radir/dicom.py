@@ -1,8 +1,10 @@
 """DICOM: one grey radiograph -> pixels from black to white, as a viewer would show it first.
 
 The steps are those of the standard (DICOM PS3.3 C.11, PS3.4 N.2): modality LUT or rescale, then VOI LUT or
-window, then MONOCHROME1 inverted; pydicom does the arithmetic. Unlike the JPG files of MIMIC-CXR-JPG nothing
-is histogram-equalised.
+window (see dicom_levels), then one inversion for MONOCHROME1, or for a PresentationLUTShape of INVERSE, which
+asks for the same one. RescaleType does not matter here: only order and distances do. Padding
+(PixelPaddingValue up to PixelPaddingRangeLimit) is black. Unlike the JPG files of MIMIC-CXR-JPG nothing is
+histogram-equalised.
 """
 
 import io
@@ -11,9 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from .dicom_levels import padding, shown_levels
 from .optional import library
+from .pictures import MAX_PIXELS
 
 _DECODERS = "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
+_NUMBERS = (
+    *("NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("RescaleSlope", "RescaleIntercept", "PixelPaddingValue"),
+    *("PixelPaddingRangeLimit", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("SliceThickness", "SpacingBetweenSlices"),
+)
 _MAGIC_AT, _MAGIC = 128, b"DICM"
 
 
@@ -36,22 +46,15 @@ def is_multi_frame(path: Path) -> bool:
 
 
 def frame_count(dataset: Any) -> int:
-    """The number of frames that a dataset says it holds.
-
-    Raises:
-        ValueError: if it says no number.
-    """
-    try:
-        return int(dataset.get("NumberOfFrames") or 1)
-    except (TypeError, ValueError) as error:
-        raise ValueError("the DICOM file's NumberOfFrames is no number") from error
+    """The number of frames that a dataset says it holds."""
+    return int(dataset.get("NumberOfFrames") or 1)
 
 
 def read_radiograph(source: Path | bytes) -> np.ndarray:
     """Read a single-frame grey DICOM image at its full depth.
 
-    The first VOI LUT counts, else the first window, else the image's own minimum and maximum. The output
-    range of a LUT or a window (by its own bits, or by BitsStored) becomes 0..1.
+    The first VOI LUT counts, else the first valid window, else the minimum and maximum of what is no
+    padding. The output range of a LUT or a window (by its own bits, or by BitsStored) becomes 0..1.
 
     Args:
         source: the file, whose name does not matter, or what is in it.
@@ -61,8 +64,9 @@ def read_radiograph(source: Path | bytes) -> np.ndarray:
 
     Raises:
         ValueError: if a decoder for the file's compression is missing (the message says what to
-            install), or the file is damaged, holds no pixels, several frames, or colour. Files with one fault
-            get one message, so that they can be counted; pydicom's own is its cause.
+            install), or the file is damaged, holds no pixels, several frames, colour, more than 89,478,485
+            pixels, or a rescale slope of 0. Files with one fault get one message, so that they can be
+            counted; pydicom's own is its cause.
         ImportError: if pydicom is not installed.
     """
     shown, index, inverted = _levels(source)
@@ -92,9 +96,19 @@ def open_dicom(source: Path | bytes, **arguments: Any) -> Any:
     """
     pydicom = library("pydicom", "reading DICOM files")
     try:
-        return pydicom.dcmread(io.BytesIO(source) if isinstance(source, bytes) else source, **arguments)
+        dataset = pydicom.dcmread(io.BytesIO(source) if isinstance(source, bytes) else source, **arguments)
+    except PermissionError as error:
+        raise ValueError(f"cannot be opened ({error.strerror}): check its permissions") from error
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise ValueError("not a readable DICOM file: no DICOM, damaged or broken off") from error
+    for name in _NUMBERS:
+        try:
+            value = dataset.get(name)
+            for each in [value] if isinstance(value, str | int | float) else value or ():
+                float(each or 0)
+        except Exception as error:
+            raise ValueError(f"the DICOM file's {name} is no number: its header is damaged") from error
+    return dataset
 
 
 def stored_pixels(dataset: Any) -> np.ndarray:
@@ -114,17 +128,39 @@ def stored_pixels(dataset: Any) -> np.ndarray:
         decodable = False
     if not decodable:
         raise ValueError(f"no decoder for {syntax.name} is installed: {_DECODERS}")
+    spare = _spare_bits(dataset, syntax)
     try:
-        return np.asarray(dataset.pixel_array)
+        if spare:
+            dataset.BitsStored += spare
+        return np.asarray(dataset.pixel_array) >> spare if spare else np.asarray(dataset.pixel_array)
     except Exception as error:  # the decoders raise what they like
         raise ValueError("the DICOM file's pixels cannot be decoded: damaged or broken off") from error
+    finally:
+        if spare:
+            dataset.BitsStored -= spare
+
+
+def _spare_bits(dataset: Any, syntax: Any) -> int:
+    """How many bits lie below the values, 0 where HighBit is BitsStored - 1, as the standard has it.
+
+    Old files keep 12 bits in the upper part of 16; pydicom does not look at HighBit.
+    """
+    bits, allocated = int(dataset.get("BitsStored") or 0), int(dataset.get("BitsAllocated") or 0)
+    high = dataset.get("HighBit")
+    spare = 0 if high in (None, "") else int(high) + 1 - bits
+    if spare and (spare < 0 or bits + spare > allocated or syntax.is_compressed):
+        raise ValueError(
+            f"the DICOM file's bits contradict one another: {bits} are stored, the highest is {high} of "
+            f"{allocated}"
+        )
+    return spare
 
 
 def _levels(source: Path | bytes) -> tuple[np.ndarray, np.ndarray, bool]:
     """Every step maps values one by one, so each of 2**16 values at most is mapped, not 8 million pixels.
 
     Returns:
-        shown: (N,) float64 in 0..1, what each stored value is shown as, before MONOCHROME1 is inverted.
+        shown: (N,) float64 in 0..1, what each stored value is shown as, before it is inverted.
         index: (H, W), where in `shown` each pixel stands.
         inverted: whether 0 is white.
     """
@@ -132,64 +168,49 @@ def _levels(source: Path | bytes) -> tuple[np.ndarray, np.ndarray, bool]:
     _check_grey_image(dataset)
     stored = stored_pixels(dataset).astype(np.int32, copy=False)
     lowest = int(stored.min())
+    index = stored - lowest
     values = np.arange(lowest, int(stored.max()) + 1, dtype=np.int32)
+    inverted = (
+        dataset.PhotometricInterpretation == "MONOCHROME1"
+        or str(dataset.get("PresentationLUTShape") or "").strip().upper() == "INVERSE"
+    )
     try:
-        shown = _shown(values, dataset)
+        padded = padding(values, dataset)
+        counted = np.zeros(values.shape, dtype=bool)
+        counted[index] = True
+        shown = shown_levels(values, counted & ~padded, dataset)
     except Exception as error:  # a LUT or window that contradicts itself
         raise ValueError("the DICOM file's LUT or window is invalid") from error
-    return shown, stored - lowest, dataset.PhotometricInterpretation == "MONOCHROME1"
+    shown[padded] = 1.0 if inverted else 0.0  # black in the end
+    return shown, index, inverted
+
+
+def check_size(dataset: Any) -> None:
+    """Refuse an image of more pixels than are read, before any memory is taken for it.
+
+    Raises:
+        ValueError: if it is one, or has no pixels.
+    """
+    rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+    if not 0 < rows * columns <= MAX_PIXELS:
+        raise ValueError(
+            f"the DICOM file says that it holds {rows} x {columns} pixels: expected 1 to {MAX_PIXELS:,}"
+        )
 
 
 def _check_grey_image(dataset: Any) -> None:
     if "PixelData" not in dataset:
         raise ValueError("the DICOM file holds no pixel data: expected one grey image")
-    if (frames := int(dataset.get("NumberOfFrames") or 1)) != 1:
-        raise ValueError(f"the DICOM file holds {frames} frames: expected one grey image")
+    if (frames := frame_count(dataset)) != 1:
+        raise ValueError(
+            f"the DICOM file holds {frames} frames: expected one grey image; save the frame that matters as "
+            "a file of its own"
+        )
     kind = dataset.get("PhotometricInterpretation")
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise ValueError(f"the DICOM file's pixels are {kind}: expected MONOCHROME1 or MONOCHROME2 (grey)")
     if (bits := int(dataset.get("BitsStored") or 0)) > 16 or bits < 1:
         raise ValueError(f"the DICOM file stores {bits} bits a pixel: expected 1 to 16")
+    check_size(dataset)
     if dataset.get("RescaleSlope") == 0:
         raise ValueError("the DICOM file's rescale slope is 0, which leaves no image")
-
-
-def _shown(values: np.ndarray, dataset: Any) -> np.ndarray:
-    """Stored values, (N,) int32 -> (N,) float64 in 0..1, before MONOCHROME1 is inverted."""
-    pixels = library("pydicom.pixels", "reading DICOM files")
-    rescaled = np.asarray(pixels.apply_modality_lut(values, dataset))
-    if dataset.get("VOILUTSequence"):
-        shown, black, white = _looked_up(rescaled, dataset.VOILUTSequence[0])
-    elif all(dataset.get(name) not in (None, "", []) for name in ("WindowCenter", "WindowWidth")):
-        shown, (black, white) = pixels.apply_windowing(rescaled, dataset), _window_range(dataset)
-    else:
-        shown, black, white = rescaled, float(rescaled.min()), float(rescaled.max())
-    if black == white:
-        return np.zeros(values.shape)
-    return np.clip((shown.astype(np.float64) - black) / (white - black), 0.0, 1.0)
-
-
-def _looked_up(values: np.ndarray, item: Any) -> tuple[np.ndarray, float, float]:
-    """Values through the first VOI LUT, and what it calls black and white.
-
-    Not pydicom's `apply_voi`: that of 3.0 indexes with the LUT's own type, so that 12-bit values wrap around
-    in a LUT of 8-bit entries.
-    """
-    entries, first, bits = (int(number) for number in item.LUTDescriptor)
-    data = item.LUTData
-    table = np.frombuffer(data, dtype="<u2") if isinstance(data, bytes) else np.asarray(data, dtype=np.uint16)
-    entries = entries or 2**16
-    if len(table) < entries:
-        raise ValueError(f"the VOI LUT has {len(table)} entries, its descriptor says {entries}")
-    index = np.clip(np.rint(values).astype(np.int64) - first, 0, entries - 1)
-    return table[index], 0.0, 2.0**bits - 1.0
-
-
-def _window_range(dataset: Any) -> tuple[float, float]:
-    """What pydicom's window makes of black and white: all that the bits can hold, rescaled."""
-    if sequence := dataset.get("ModalityLUTSequence"):
-        return 0.0, 2.0 ** int(sequence[0].LUTDescriptor[2]) - 1.0
-    bits = int(dataset.BitsStored)
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
-    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-    return low * slope + intercept, high * slope + intercept

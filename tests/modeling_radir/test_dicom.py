@@ -74,6 +74,145 @@ def test_a_voi_lut_of_8_bit_entries_takes_12_bit_values(tmp_path: Path) -> None:
     assert seen == [0, 16, 18, 255]
 
 
+def packed_lut(table: np.ndarray, first: int, vr: str) -> Sequence:
+    """A LUT of 8-bit entries, two a word, the first of two in its lower half."""
+    item = Dataset()
+    item.LUTDescriptor = [len(table), first, 8]
+    item["LUTDescriptor"].VR = "US"
+    data = np.append(table, [0] * (len(table) % 2)).astype(np.uint8).tobytes()
+    item.LUTData = data if vr == "OW" else np.frombuffer(data, dtype="<u2").tolist()
+    item["LUTData"].VR = vr
+    return Sequence([item])
+
+
+@pytest.mark.parametrize("vr", ["OW", "US"])
+@pytest.mark.parametrize("count", [256, 255])
+def test_8_bit_luts_that_are_packed_two_a_word_are_applied(tmp_path: Path, vr: str, count: int) -> None:
+    table = np.arange(count)[::-1] % 256
+    sequence = packed_lut(table, 100, vr)
+    seen = shown(tmp_path, row(0, 100, 101, 110, 4000), "MONOCHROME2", 12, VOILUTSequence=sequence)
+    assert seen == [table[0], table[0], table[1], table[10], table[-1]]
+
+
+def test_a_modality_lut_of_any_depth_is_applied(tmp_path: Path) -> None:
+    item = voi_lut(np.array([4095, 2048, 0]), 10, 12)[0]
+    item.ModalityLUTType = "US"
+    fields = {"ModalityLUTSequence": Sequence([item]), "WindowCenter": 2048, "WindowWidth": 4096}
+    assert shown(tmp_path, row(10, 11, 12, 4000), "MONOCHROME2", 12, **fields) == [255, 128, 0, 0]
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(
+    ("fields", "padded"),
+    [
+        ({"PixelPaddingValue": 0}, [0]),
+        ({"PixelPaddingValue": 4095}, [4095]),
+        ({"PixelPaddingValue": 4000, "PixelPaddingRangeLimit": 4095}, [4095, 4000, 4050]),
+        ({"PixelPaddingValue": 4095, "PixelPaddingRangeLimit": 4000}, [4095, 4000, 4050]),
+    ],
+)
+def test_padding_is_black_and_does_not_squeeze_the_rest(
+    tmp_path: Path, photometric: str, fields: dict[str, Any], padded: list[int]
+) -> None:
+    seen = shown(tmp_path, row(*padded, 1000, 1050, 1100), photometric, 12, **fields)
+    upright = [0, 128, 255] if photometric == "MONOCHROME2" else [255, 127, 0]
+    assert seen == [0] * len(padded) + upright
+
+
+def test_padding_below_zero_is_found_though_it_is_written_unsigned(tmp_path: Path) -> None:
+    stored = row(-2000, 0, 50, 100, kind=np.int16)
+    write_dicom(tmp_path / "image.dcm", stored, "MONOCHROME2", 16, PixelPaddingValue=-2000)
+    dataset = dcmread(tmp_path / "image.dcm")
+    dataset["PixelPaddingValue"].VR, dataset["PixelPaddingValue"].value = "US", 2**16 - 2000
+    dataset.save_as(tmp_path / "image.dcm")
+    assert read_radiograph_8_bit(tmp_path / "image.dcm").tolist() == [[0, 0, 128, 255]]
+
+
+def test_an_image_of_padding_alone_is_black(tmp_path: Path) -> None:
+    assert shown(tmp_path, row(7, 7), "MONOCHROME1", 12, PixelPaddingValue=7) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("centre", "width", "function"),
+    [
+        ([0, 50], [0, 100], "LINEAR"),
+        ([50, 50], [0.5, 100], "LINEAR"),
+        ([0, 50], [-7, 100], None),
+        ([0, 50], [0, 99], "LINEAR_EXACT"),
+    ],
+)
+def test_a_window_that_is_none_is_skipped_for_the_next(
+    tmp_path: Path, centre: list[float], width: list[float], function: str | None
+) -> None:
+    fields = {"VOILUTFunction": function} if function else {}
+    seen = shown(
+        tmp_path, row(0, 50, 99, 4000), "MONOCHROME2", 12, WindowCenter=centre, WindowWidth=width, **fields
+    )
+    assert seen == ([0, 128, 254, 255] if function == "LINEAR_EXACT" else [0, 129, 255, 255])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"WindowCenter": 0, "WindowWidth": 0},
+        {"WindowCenter": [0, 5], "WindowWidth": [0, -1]},
+        {"WindowCenter": "", "WindowWidth": ""},
+        {"WindowCenter": "", "WindowWidth": 100},
+        {"WindowCenter": "", "WindowWidth": "", "VOILUTFunction": ""},
+        {"RescaleSlope": "", "RescaleIntercept": "", "RescaleType": ""},
+        {"RescaleSlope": "", "RescaleIntercept": -1024},
+        {"VOILUTSequence": Sequence([])},
+        {"ModalityLUTSequence": Sequence([])},
+        {"PixelPaddingRangeLimit": 200},
+        {"PresentationLUTShape": ""},
+    ],
+)
+def test_what_is_empty_or_no_window_counts_as_absent(tmp_path: Path, fields: dict[str, Any]) -> None:
+    assert shown(tmp_path, row(100, 150, 200), "MONOCHROME2", 12, **fields) == [0, 128, 255]
+
+
+def test_an_empty_voi_lut_function_leaves_the_window(tmp_path: Path) -> None:
+    fields = {"WindowCenter": 50, "WindowWidth": 100, "VOILUTFunction": ""}
+    assert shown(tmp_path, row(0, 99, 4000), "MONOCHROME2", 12, **fields) == [0, 255, 255]
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16])
+def test_values_that_lie_in_the_upper_bits_are_read(tmp_path: Path, kind: type) -> None:
+    values = row(-100, 0, 100, kind=kind) if kind is np.int16 else row(0, 2048, 4095)
+    assert shown(tmp_path, values << 4, "MONOCHROME2", 12, HighBit=15) == [0, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("photometric", "shape", "inverted"),
+    [
+        ("MONOCHROME1", "INVERSE", True),  # the same inversion, said twice
+        ("MONOCHROME1", "IDENTITY", True),
+        ("MONOCHROME2", "INVERSE", True),
+        ("MONOCHROME2", "IDENTITY", False),
+    ],
+)
+def test_an_inverse_presentation_is_one_inversion(
+    tmp_path: Path, photometric: str, shape: str, inverted: bool
+) -> None:
+    seen = shown(tmp_path, row(0, 4095), photometric, 12, PresentationLUTShape=shape)
+    assert seen == ([255, 0] if inverted else [0, 255])
+
+
+def test_a_number_that_is_none_is_named_and_a_window_of_none_skipped(tmp_path: Path) -> None:
+    fields = {"RescaleSlope": 1.5, "RescaleIntercept": 0, "WindowCenter": 2.25, "WindowWidth": 9}
+    write_dicom(tmp_path / "image", row(100, 150, 200), "MONOCHROME2", 12, **fields)
+    whole = (tmp_path / "image").read_bytes()
+    assert read_radiograph_8_bit(whole.replace(b"2.25", b"many")).tolist() == [[0, 128, 255]]
+    with pytest.raises(ValueError, match="RescaleSlope is no number"):
+        read_radiograph(whole.replace(b"1.5 ", b"many"))
+
+
+def test_what_is_in_a_file_reads_as_the_file(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "image", row(0, 2048, 4095), "MONOCHROME2", 12)
+    from_bytes = read_radiograph((tmp_path / "image").read_bytes())
+    np.testing.assert_array_equal(from_bytes, read_radiograph(tmp_path / "image"))
+
+
 def test_8_bit_without_window_and_lut_is_stretched_from_its_least_to_its_most(tmp_path: Path) -> None:
     assert shown(tmp_path, row(10, 60, 110, kind=np.uint8), "MONOCHROME2", 8) == [0, 128, 255]
     assert shown(tmp_path, row(-100, 0, 100, kind=np.int16), "MONOCHROME2", 16) == [0, 128, 255]
@@ -88,7 +227,10 @@ def test_8_bit_without_window_and_lut_is_stretched_from_its_least_to_its_most(tm
         ({"PhotometricInterpretation": "RGB"}, "pixels are RGB: expected MONOCHROME1 or MONOCHROME2"),
         ({"BitsStored": 32}, "stores 32 bits a pixel"),
         ({"RescaleSlope": 0, "RescaleIntercept": 0}, "rescale slope is 0"),
-        ({"WindowCenter": 5, "WindowWidth": 0}, "LUT or window is invalid"),
+        ({"WindowCenter": 5, "WindowWidth": 10, "VOILUTFunction": "WAVY"}, "LUT or window is invalid"),
+        ({"VOILUTSequence": Sequence([Dataset()])}, "LUT or window is invalid"),
+        ({"HighBit": 10}, "12 are stored, the highest is 10 of 16"),
+        ({"Rows": 60000, "Columns": 60000}, "60000 x 60000 pixels: expected 1 to"),
         ({"PixelData": b"\0\0"}, "pixels cannot be decoded"),
         ({"syntax": JPEGLosslessSV1}, "no decoder for JPEG Lossless.*pip install pylibjpeg"),
         ({"syntax": JPEGLSLossless}, "no decoder for JPEG-LS.*pip install pylibjpeg"),
