@@ -7,16 +7,14 @@ number, so the uid serves as both. The licence (CC BY-NC-ND 4.0) forbids redistr
 for the machine it is built on.
 """
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import pandas as pd
-from PIL import Image, UnidentifiedImageError
-
 from dataset_scripts.records import ImageRecord, Sharing, Skipped, option
+from dataset_scripts.source_images import check_picture
+from dataset_scripts.source_tables import is_blank, read_source_table, stays_below
 from dataset_scripts.splits import split_of_subject
 
 VIEWS = ("frontal", "lateral", "all")
@@ -41,8 +39,13 @@ _NO_TEXT = {
     "none": "the report has no findings section",
     "impression": "the report has neither findings nor impression",
 }
+NO_UID = "the row has no uid"
+OUTSIDE = "the file name leads outside of images/"
+TWO_REPORTS = "two different reports have this uid"
 _REPORT_COLUMNS = ("uid", "findings", "impression")
 _PROJECTION_COLUMNS = ("uid", "filename", "projection")
+_LABEL_VALUES = {"1": 1, "0": 0, "-1": -1}
+_HINT = "compare it with the public CSV layout of Open-i"
 
 
 @dataclass(frozen=True)
@@ -93,18 +96,40 @@ class OpenISource:
 
     def jobs(self) -> Iterator[OpenIStudy | Skipped]:
         """One job a study, in the order in which the projections file first names them."""
-        reports: dict[str, tuple[str, str]] = {}
-        for uid, findings, impression in _read_csv(self.source / "indiana_reports.csv", _REPORT_COLUMNS):
-            reports[uid] = (findings.strip(), impression.strip())
-        images: dict[str, list[tuple[str, str]]] = {}
-        for uid, name, view in _read_csv(self.source / "indiana_projections.csv", _PROJECTION_COLUMNS):
-            images.setdefault(uid, []).append((name, view.lower()))
+        reports, two = self._reports()
         labels = _gold_labels(self.source / "gold_labels.csv")
-        for uid, names in images.items():
-            if uid in reports:
-                yield OpenIStudy(uid, *reports[uid], tuple(names), labels.get(uid, ()))
+        images: dict[str, dict[str, str]] = {}
+        for uid, name, view in _read_csv(self.source / "indiana_projections.csv", _PROJECTION_COLUMNS):
+            if is_blank(uid) or not stays_below(name):
+                yield Skipped(name, NO_UID if is_blank(uid) else OUTSIDE)
+            elif name in images.setdefault(uid, {}):
+                yield Skipped(name, "a second row for this image; the first one counts")
             else:
-                yield from (Skipped(name, "no report with this uid") for name, _ in names)
+                images[uid][name] = view.lower()
+        for uid, views in images.items():
+            if uid in two:
+                yield from (Skipped(name, TWO_REPORTS) for name in views)
+            elif uid in reports:
+                yield OpenIStudy(uid, *reports[uid], tuple(views.items()), labels.get(uid, ()))
+            else:
+                yield from (Skipped(name, "no report with this uid") for name in views)
+        yield from (Skipped(uid, "the report has no image") for uid in reports if uid not in images)
+        known = images.keys() | reports.keys()
+        yield from (Skipped(uid, "gold labels of an unknown uid") for uid in labels if uid not in known)
+
+    def inputs(self, job: OpenIStudy) -> list[Path]:
+        """The images of one study."""
+        return [self.source / "images" / filename for filename, _ in job.images]
+
+    def _reports(self) -> tuple[dict[str, tuple[str, str]], set[str]]:
+        """uid -> (findings, impression), and the uids with two reports: which is theirs no one can tell."""
+        reports: dict[str, tuple[str, str]] = {}
+        two: set[str] = set()
+        for uid, findings, impression in _read_csv(self.source / "indiana_reports.csv", _REPORT_COLUMNS):
+            texts = findings.strip(), impression.strip()
+            if reports.setdefault(uid, texts) != texts:
+                two.add(uid)
+        return reports, two
 
     def read(self, job: OpenIStudy) -> list[ImageRecord | Skipped]:
         """The wanted images of one study."""
@@ -134,34 +159,48 @@ class OpenISource:
         )
 
 
-def _read_csv(path: Path, columns: tuple[str, ...]) -> list[list[str]]:
-    """The rows of a CSV file, as strings, in the columns asked for."""
+def _read_csv(path: Path, columns: tuple[str, ...] | None) -> list[list[str]]:
+    """The rows of a CSV file, as strings, in the columns asked for; the uid is stripped."""
     if not path.is_file():
         raise ValueError(f"{path} is missing; Open-i's public CSV layout has {path.name} beside images/")
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise ValueError(f"{path} lacks the column(s) {', '.join(missing)}; found {', '.join(table.columns)}")
-    return table[list(columns)].to_numpy(dtype=str).tolist()
+    table = read_source_table(path, columns, _HINT)
+    table["uid"] = table["uid"].str.strip()
+    return table.to_numpy(dtype=object).tolist()
 
 
 def _read_image(path: Path) -> bytes | str:
     """The file's bytes, or the reason why they are no image."""
     if not path.is_file():
         return "the image file is missing"
-    encoded = path.read_bytes()
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError):
-        return "the image file is unreadable"
+        encoded = path.read_bytes()
+        check_picture(encoded)
+    except OSError as error:
+        return f"the image file cannot be opened: {error.strerror or error}"
+    except ValueError as error:
+        return str(error)
     return encoded
 
 
 def _gold_labels(path: Path) -> dict[str, tuple[tuple[str, int], ...]]:
-    """Labels set by people, uid -> (label, 0 or 1), ...; empty where the source has no such file."""
+    """Labels set by people, uid -> (label, 1, 0 or -1), blanks left out; empty without such a file.
+
+    Raises:
+        ValueError: a value is something else, or a uid has two rows that differ.
+    """
     if not path.is_file():
         return {}
-    names = [name for name in pd.read_csv(path, nrows=0).columns if name != "uid"]
-    rows = _read_csv(path, ("uid", *names))
-    return {uid: tuple(zip(names, map(int, values), strict=True)) for uid, *values in rows}
+    names = [name for name in read_source_table(path, hint=_HINT).columns if name != "uid"]
+    found: dict[str, tuple[tuple[str, int], ...]] = {}
+    for uid, *cells in _read_csv(path, ("uid", *names)):
+        values = {name: cell.strip().removesuffix(".0") for name, cell in zip(names, cells, strict=True)}
+        values = {name: value for name, value in values.items() if not is_blank(value)}
+        if wrong := [name for name, value in values.items() if value not in _LABEL_VALUES]:
+            raise ValueError(
+                f"{path}: uid {uid} has the label {values[wrong[0]]!r} for {wrong[0]}, expected 1 (yes), 0 "
+                "(no), -1 (uncertain) or blank: correct the table"
+            )
+        labels = tuple((name, _LABEL_VALUES[value]) for name, value in values.items())
+        if found.setdefault(uid, labels) != labels:
+            raise ValueError(f"{path}: uid {uid} has two rows of different labels: correct the table")
+    return found

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
-
 from dataset_scripts.ctrate.tables import VolumeName
 from dataset_scripts.ontology import Ontology, default_ontology
 from dataset_scripts.records import Skipped
+from dataset_scripts.source_tables import read_source_table
 
 _COLUMNS = ("volumename", "anatomy", "sentence")
 _PLACES = ("", "radgenome_files", "dataset/radgenome_files")  # of the tables in a copy of the repository
@@ -86,7 +85,7 @@ def read_region_reports(path: Path, ontology: Ontology | None = None) -> RegionR
 
 def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
     """(volume, region, sentence); the columns' names may be written in any case."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = read_source_table(path)
     columns = {str(column).strip().lower(): column for column in table.columns}
     missing = [column for column in _COLUMNS if column not in columns]
     if missing:

@@ -25,6 +25,7 @@ from dataset_scripts.ctrate.tables import (
     OFFICIAL_SPLITS,
     Scan,
     Volume,
+    VolumeName,
     read_scans,
     table_geometry,
     table_paths,
@@ -188,6 +189,14 @@ class CTRateSource:
                 items.append(self._image(volume, job))
         return items
 
+    def inputs(self, job: CTRateJob) -> list[Path]:
+        """The scan's volumes, wherever they may lie."""
+        return [
+            self._dataset / tree / _inner(volume.name)
+            for volume in job.scan.volumes
+            for tree in self._trees(volume.name.split)
+        ]
+
     @property
     def _dataset(self) -> Path:
         inner = self.source / "dataset"
@@ -228,7 +237,7 @@ class CTRateSource:
 
     def _image(self, volume: Volume, job: CTRateJob) -> ImageRecord | Skipped:
         name, scan = volume.name, job.scan
-        inner = Path(name.subject, name.scan, f"{name}.nii.gz")
+        inner = _inner(name)
         trees = self._trees(name.split)
         tree = next((tree for tree in trees if (self._dataset / tree / inner).is_file()), None)
         if tree is None:
@@ -254,6 +263,11 @@ class CTRateSource:
             regional=dict(job.regional),
             geometry=geometry,
         )
+
+
+def _inner(name: VolumeName) -> Path:
+    """Where a tree of volumes has a volume."""
+    return Path(name.subject, name.scan, f"{name}.nii.gz")
 
 
 def volume_geometry(path: Path, metadata: dict[str, str], fixed: bool) -> Geometry:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from dataset_scripts.records import Geometry, Skipped
+from dataset_scripts.source_tables import is_blank, read_source_table, read_source_text
 
 OFFICIAL_SPLITS = ("train", "valid")
 _LONG = {"train": "train", "valid": "validation"}  # as some of the tables are named
@@ -98,9 +99,10 @@ def read_scans(dataset: Path, split: str) -> Iterator[Scan | Skipped]:
     """
     paths = table_paths(dataset, split)
     reports = _read_csv(paths["reports"], _REPORT_COLUMNS)
-    metadata = _metadata(paths["metadata"])
-    labels = _labels(paths["labels"])
+    metadata, unused = _metadata(paths["metadata"])
+    labels, unlabelled = _labels(paths["labels"])
     no_chest, unread = _no_chest(paths["no_chest"])
+    yield from (*unused, *unlabelled)
     yield from (Skipped(line, f"this line of {paths['no_chest'].name} names no volume") for line in unread)
     scans: dict[str, dict[VolumeName, tuple[str, str]]] = {}
     for text, *sections in reports[list(_REPORT_COLUMNS)].itertuples(index=False, name=None):
@@ -114,6 +116,7 @@ def read_scans(dataset: Path, split: str) -> Iterator[Scan | Skipped]:
     for scan, volumes in metadata.items():
         if scan not in scans:
             yield from (Skipped(str(name), "the scan has no report") for name in volumes)
+    yield from (Skipped(scan, "labels of a scan without report") for scan in labels if scan not in scans)
     for scan, rows in scans.items():
         yield _scan(scan, rows, metadata.get(scan, {}), no_chest, labels.get(scan, {}))
 
@@ -179,33 +182,40 @@ def _scan(
     return Scan(scan, names[0].subject, *text, labels, tuple(volumes))
 
 
-def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+def _read_csv(path: Path, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
     if not path.is_file():
         raise ValueError(
             f"{path} is missing; CT-RATE has it at dataset/{path.parent.name}/{path.name}: download it"
         )
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return read_source_table(path, columns, "download it again from CT-RATE")
+
+
+def _require(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise ValueError(f"{path} lacks the column(s) {', '.join(missing)}; found {', '.join(table.columns)}")
-    return table
 
 
 def _differ(text: str, other: str) -> bool:
     return bool(text and other) and text != other and text.split() != other.split()
 
 
-def _metadata(path: Path) -> dict[str, dict[VolumeName, dict[str, str]]]:
-    """Scan -> volume -> the columns that matter, as texts."""
-    table = _read_csv(path, _METADATA_COLUMNS)
+def _metadata(path: Path) -> tuple[dict[str, dict[VolumeName, dict[str, str]]], list[Skipped]]:
+    """Scan -> volume -> the columns that matter, as texts; and the rows that are left out."""
+    table = _read_csv(path)
+    _require(path, table, _METADATA_COLUMNS)
     table = table[[column for column in (*_METADATA_COLUMNS, *_SIZE_COLUMNS) if column in table.columns]]
     found: dict[str, dict[VolumeName, dict[str, str]]] = {}
+    skipped: list[Skipped] = []
     for row in table.to_dict("records"):
         values = {str(column): str(value) for column, value in row.items()}
-        name = VolumeName.parse(values.pop("VolumeName"))
-        if name is not None and name.reconstruction:
-            found.setdefault(name.scan, {}).setdefault(name, values)
-    return found
+        text = values.pop("VolumeName")
+        name = VolumeName.parse(text)
+        if name is None or not name.reconstruction:
+            skipped.append(Skipped(text, f"this row of {path.name} names no volume"))
+        elif found.setdefault(name.scan, {}).setdefault(name, values) != values:
+            skipped.append(Skipped(text, "a second, different row of metadata; the first one counts"))
+    return found, skipped
 
 
 def _no_chest(path: Path) -> tuple[frozenset[str], list[str]]:
@@ -217,7 +227,7 @@ def _no_chest(path: Path) -> tuple[frozenset[str], list[str]]:
         )
     names: list[str] = []
     unread: list[str] = []
-    for line in filter(str.strip, path.read_text(encoding="utf-8").splitlines()):
+    for line in filter(str.strip, read_source_text(path).splitlines()):
         scan = VolumeName.parse(line)
         names += _VOLUME.findall(line) or ([scan.scan] if scan else [])
         if not _VOLUME.search(line) and not scan:
@@ -225,18 +235,36 @@ def _no_chest(path: Path) -> tuple[frozenset[str], list[str]]:
     return frozenset(names), unread
 
 
-def _labels(path: Path) -> dict[str, dict[str, int]]:
-    """Scan -> label -> 0 or 1, from its first row; empty where the copy has no such table."""
+def _labels(path: Path) -> tuple[dict[str, dict[str, int]], list[Skipped]]:
+    """Scan -> label -> 0 or 1, from its first row, blanks left out; and the rows that are left out.
+
+    Empty where the copy has no such table.
+
+    Raises:
+        ValueError: a value is something else.
+    """
     if not path.is_file():
-        return {}
-    table = _read_csv(path, ("VolumeName",))
+        return {}, []
+    table = _read_csv(path)
+    _require(path, table, ("VolumeName",))
     found: dict[str, dict[str, int]] = {}
+    skipped: list[Skipped] = []
     for row in table.to_dict("records"):
-        name = VolumeName.parse(str(row.pop("VolumeName")))
-        if name is not None and name.scan not in found:
-            values = {str(label): _float(str(value)) for label, value in row.items()}
-            found[name.scan] = {label: int(value) for label, value in values.items() if value in (0, 1)}
-    return found
+        text = str(row.pop("VolumeName"))
+        name = VolumeName.parse(text)
+        given = {str(label): str(value) for label, value in row.items() if not is_blank(str(value))}
+        values = {label: _float(value) for label, value in given.items()}
+        if wrong := [label for label, value in values.items() if value not in (0, 1)]:
+            raise ValueError(
+                f"{path}: {text} has the label {given[wrong[0]]!r} for {wrong[0]}, expected 0, 1 or blank; "
+                "download it again from CT-RATE"
+            )
+        labels = {label: int(value) for label, value in values.items()}
+        if name is None:
+            skipped.append(Skipped(text, f"this row of {path.name} names no volume"))
+        elif found.setdefault(name.scan, labels) != labels:
+            skipped.append(Skipped(text, "its labels differ from those of the scan's first row, which count"))
+    return found, skipped
 
 
 def _number(row: dict[str, str], column: str) -> float:

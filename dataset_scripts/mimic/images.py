@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-UNREADABLE = "the image file is unreadable"
-TRUNCATED = "the image file is truncated"
+from dataset_scripts.source_images import TOO_LARGE, TRUNCATED, UNREADABLE, check_header
+
+_JPEG = ("JPEG",)
 _END_OF_IMAGE = b"\xff\xd9"
 _TAIL = 64  # bytes in which the end marker must lie; some writers pad with zeros
-# What PIL raises on a damaged file; its UnidentifiedImageError is an OSError.
-_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def check_jpeg(path: Path) -> None:
@@ -25,15 +24,13 @@ def check_jpeg(path: Path) -> None:
         ValueError: if either is damaged.
     """
     try:
-        with Image.open(path) as image:
-            kind = image.format
+        with Image.open(path, formats=_JPEG) as image:
+            check_header(image)
         with path.open("rb") as file:
             file.seek(-min(_TAIL, file.seek(0, os.SEEK_END)), os.SEEK_END)
             tail = file.read()
-    except _DAMAGE as error:
-        raise ValueError(UNREADABLE) from error
-    if kind != "JPEG":
-        raise ValueError(UNREADABLE)
+    except Exception as error:  # Pillow's readers raise what they like on damaged files
+        raise ValueError(_reason(error)) from error
     if not tail.rstrip(b"\0").endswith(_END_OF_IMAGE):
         raise ValueError(TRUNCATED)
 
@@ -45,14 +42,14 @@ def render_jpeg(path: Path, size: int) -> bytes:
         ValueError: if the file is damaged.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_JPEG) as image:
+            check_header(image)
             # The decoder may skip detail: never below twice the wanted size, so that the result stays smooth.
             scale = 2 * size / min(image.size)
             image.draft("L", (round(image.width * scale), round(image.height * scale)))
             return _png(image.convert("L"), size)
-    except _DAMAGE as error:
-        truncated = "truncated" in str(error)
-        raise ValueError(TRUNCATED if truncated else UNREADABLE) from error
+    except Exception as error:  # Pillow's readers raise what they like on damaged files
+        raise ValueError(_reason(error)) from error
 
 
 def render_dicom(path: Path, size: int) -> bytes:
@@ -64,6 +61,12 @@ def render_dicom(path: Path, size: int) -> bytes:
     from modeling_radir.dicom import read_radiograph_8_bit  # imports torch, which nothing else here needs
 
     return _png(Image.fromarray(np.ascontiguousarray(read_radiograph_8_bit(path))), size)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError) or str(error) == TOO_LARGE:
+        return TOO_LARGE
+    return TRUNCATED if "truncated" in str(error) else UNREADABLE
 
 
 def _png(image: Image.Image, size: int) -> bytes:

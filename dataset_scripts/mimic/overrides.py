@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
+from dataset_scripts.source_tables import read_source_table
 
 OVERRIDE_COLUMNS = ("study_id", "section", "start", "end", "name")
 
@@ -38,17 +38,10 @@ def read_overrides(path: Path) -> dict[str, tuple[Override, ...]]:
     Raises:
         ValueError: if a column is missing or a row is neither a renaming nor a cut.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path} cannot be read as an overrides file (CSV): {error}") from error
-    if missing := [column for column in OVERRIDE_COLUMNS if column not in table.columns]:
-        raise ValueError(
-            f"{path} lacks the column(s) {', '.join(missing)}: an overrides file has the columns "
-            f"{', '.join(OVERRIDE_COLUMNS)}"
-        )
+    expected = f"an overrides file (CSV) has the columns {', '.join(OVERRIDE_COLUMNS)}"
+    table = read_source_table(path, OVERRIDE_COLUMNS, expected)
     overrides: dict[str, tuple[Override, ...]] = {}
-    rows = table[list(OVERRIDE_COLUMNS)].to_numpy(dtype=str).tolist()
+    rows = table.to_numpy(dtype=object).tolist()
     for line, row in enumerate(rows, start=2):
         study_id, *cells = (cell.strip() for cell in row)
         number = study_id.removeprefix("s")

@@ -32,6 +32,12 @@ class Reports:
     kind: Kind
     path: Path
 
+    def inputs(self, study: MimicStudy) -> list[Path]:
+        """The file that holds a study's report, if it is not read in the parent process."""
+        if self.kind is Kind.SECTIONED:
+            return []
+        return [self.path if self.kind is Kind.ZIP else self.path / study.report]
+
     def read(self, study: MimicStudy) -> str | None:
         """The raw text of a study's report with its line breaks as "\\n", None where there is none.
 
@@ -97,7 +103,11 @@ def read_sectioned(path: Path) -> Callable[[str], tuple[tuple[str, str], ...] | 
     """
     table = read_csv(path, ("study", *SECTION_COLUMNS))
     numbers = table["study"].str.strip().str.removeprefix("s").to_list()
-    row_of = {number: row for row, number in enumerate(numbers)}
+    row_of: dict[str, int] = {}
+    for row, number in enumerate(numbers):
+        first = row_of.setdefault(number, row)
+        if first != row and not table.iloc[first, 1:].equals(table.iloc[row, 1:]):
+            raise ValueError(f"{path} has two different reports of study {number}: expected one")
     columns = [
         table[name].array for name in SECTION_COLUMNS
     ]  # packed; as Python strings they weigh twice as much

@@ -159,7 +159,7 @@ class MimicSource:
         if overrides and reports.kind is Kind.SECTIONED:
             raise ValueError(f"overrides need raw reports, but {reports.path} holds sections only")
         sectioned = read_sectioned(reports.path) if reports.kind is Kind.SECTIONED else None
-        labels = read_labels(self._roots())
+        labels = read_labels(self._roots(), studies)
         for study in studies:
             wanted, skipped = self._by_view(study)
             yield from skipped
@@ -193,6 +193,13 @@ class MimicSource:
                 else self._record(job, dicom_id, view, path, text)
             )
         return items
+
+    def inputs(self, job: MimicJob) -> list[Path]:
+        """The images of one study and, where reports are files, its report."""
+        images = [
+            self.source / job.study.folder / f"{dicom_id}{job.suffix}" for dicom_id, _ in job.study.images
+        ]
+        return [*images, *job.reports.inputs(job.study)]
 
     def _roots(self) -> list[Path]:
         """Where tables may lie: the source, and the folder of the reports."""

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dataset_scripts.source_tables import read_source_table
+
 PREFIX = "mimic-cxr-2.0.0-"
 SPLIT_NAMES = {"train": "train", "validate": "validation", "test": "test"}
 LABELS = (
@@ -31,7 +33,10 @@ LABELS = (
     "Support Devices",
 )
 _SPLIT_COLUMNS = ("dicom_id", "study_id", "subject_id", "split")
-_METADATA_COLUMNS = ("dicom_id", "ViewPosition", "ViewCodeSequence_CodeMeaning")
+_METADATA_COLUMNS = (
+    *("dicom_id", "study_id", "subject_id"),
+    *("ViewPosition", "ViewCodeSequence_CodeMeaning"),
+)
 # Where the DICOM header leaves ViewPosition empty (some 4% of the images), the code of the view often tells.
 _VIEW_OF_CODE = {
     "postero-anterior": "PA",
@@ -42,6 +47,7 @@ _VIEW_OF_CODE = {
 _BLANK = 2
 _LABEL_VALUES = {"": _BLANK, "1.0": 1, "0.0": 0, "-1.0": -1, "1": 1, "0": 0, "-1": -1}
 _NUMBER = re.compile(r"\d{8}")
+_FILE_NAME = r"[0-9A-Za-z_.-]*[0-9A-Za-z_-][0-9A-Za-z_.-]*"  # without slashes, and not ".."
 _SOURCE = "it comes with MIMIC-CXR-JPG (https://physionet.org/content/mimic-cxr-jpg/2.1.0/)"
 
 
@@ -95,25 +101,39 @@ def read_studies(roots: Sequence[Path]) -> tuple[list[MimicStudy], list[str]]:
         views.mask(views == "", codes)
     )  # one string for each view, not for each image
     rows = pd.Index(metadata["dicom_id"]).get_indexer(split["dicom_id"])
+    _check_agreement(split, metadata, rows)
     named: list[str | None] = [*names.to_numpy(object), None]
     image_views = [named[kind] for kind in np.where(rows >= 0, kinds[rows], len(names))]
     unsplit = metadata["dicom_id"][~metadata["dicom_id"].isin(split["dicom_id"])].to_list()
     return list(_grouped(split, image_views)), unsplit
 
 
-def read_labels(roots: Sequence[Path]) -> dict[str, tuple[tuple[str, int], ...]]:
+def read_labels(
+    roots: Sequence[Path], studies: Sequence[MimicStudy] = ()
+) -> dict[str, tuple[tuple[str, int], ...]]:
     """Study number -> (label, 1 present, 0 absent or -1 uncertain), blanks left out; {} without the table.
+
+    Args:
+        roots: the folders in which the table is looked for, in this order.
+        studies: whose patients the table must agree with.
 
     The labels of `mimic-cxr-2.0.0-chexpert.csv.gz` were read from the reports by a program (CheXpert), not
     set by people.
 
     Raises:
-        ValueError: if the table lacks a column or holds something else than 1, 0, -1 and blanks.
+        ValueError: if the table lacks a column, holds something else than 1, 0, -1 and blanks, or contradicts
+            itself or the studies.
     """
     path = _first(roots, "chexpert")
     if path is None:
         return {}
-    table = read_csv(path, ("study_id", *LABELS))
+    table = read_csv(path, ("study_id", "subject_id", *LABELS)).drop_duplicates()
+    _check_patients(path, table, studies)
+    if (twice := table["study_id"].duplicated()).any():
+        raise ValueError(
+            f"{path} has two rows of different labels for study {table['study_id'][twice].iloc[0]}: expected "
+            "one; compare it with SHA256SUMS.txt"
+        )
     cells = table[list(LABELS)]
     if not (fine := cells.isin(list(_LABEL_VALUES))).all(axis=None):
         row, column = np.argwhere(~fine.to_numpy())[0]
@@ -135,13 +155,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     Raises:
         ValueError: if the file is damaged or lacks a column.
     """
-    try:
-        header = pd.read_csv(path, nrows=0).columns
-        if missing := [column for column in columns if column not in header]:
-            raise ValueError(f"it lacks the column(s) {', '.join(missing)}; found {', '.join(header)}")
-        return pd.read_csv(path, usecols=list(columns), dtype=str, keep_default_na=False)
-    except (OSError, EOFError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise ValueError(f"{path} cannot be used: {error}; compare it with SHA256SUMS.txt") from error
+    return read_source_table(path, columns, "compare it with SHA256SUMS.txt")
 
 
 def _first(roots: Sequence[Path], name: str) -> Path | None:
@@ -165,6 +179,11 @@ def _check(split: pd.DataFrame, metadata: pd.DataFrame) -> None:
             raise ValueError(
                 f"the {name} table names {table['dicom_id'][twice].iloc[0]} twice: expected once"
             )
+    if not (fine := split["dicom_id"].str.fullmatch(_FILE_NAME)).all():
+        raise ValueError(
+            f"the split table has the dicom_id {split['dicom_id'][~fine].iloc[0]!r}: expected the name of a "
+            "file in a study's folder"
+        )
     for column in ("study_id", "subject_id"):
         if not (fine := split[column].str.fullmatch(_NUMBER.pattern)).all():
             raise ValueError(
@@ -176,6 +195,30 @@ def _check(split: pd.DataFrame, metadata: pd.DataFrame) -> None:
     studies = split.drop_duplicates(["study_id", "subject_id", "split"])["study_id"]
     if (twice := studies.duplicated()).any():
         raise ValueError(f"study {studies[twice].iloc[0]} has two patients or splits in the split table")
+
+
+def _check_patients(path: Path, labels: pd.DataFrame, studies: Sequence[MimicStudy]) -> None:
+    subjects = {study.study_id: study.subject_id for study in studies}
+    for study_id, subject_id in zip(labels["study_id"], labels["subject_id"], strict=True):
+        if subjects.get(study_id, subject_id) != subject_id:
+            raise ValueError(
+                f"{path}: study {study_id} is of patient {subject_id!r}, in the split table of "
+                f"{subjects[study_id]}: compare both with SHA256SUMS.txt"
+            )
+
+
+def _check_agreement(split: pd.DataFrame, metadata: pd.DataFrame, rows: np.ndarray) -> None:
+    """Compare each image's numbers in both tables; `rows` (n,) are the split's images in the metadata."""
+    known = np.flatnonzero(rows >= 0)
+    for column in ("study_id", "subject_id"):
+        here = split[column].to_numpy(object)[known]
+        there = metadata[column].str.strip().to_numpy(object)[rows[known]]
+        if len(wrong := np.flatnonzero(here != there)):
+            place = wrong[0]
+            raise ValueError(
+                f"image {split['dicom_id'].iloc[known[place]]} has the {column} {here[place]} in the split "
+                f"table and {there[place]!r} in the metadata table: compare both with SHA256SUMS.txt"
+            )
 
 
 def _grouped(split: pd.DataFrame, views: list[str | None]) -> Iterator[MimicStudy]:
