@@ -251,7 +251,7 @@ class BuiltDataset:
 
     def _seen(self) -> tuple[Any, ...]:
         """What tells this build's folder from one that takes its name."""
-        found = []
+        found: list[Any] = []
         for path in (self.folder, self.folder / MANIFEST):
             try:
                 stat = path.stat()

@@ -7,6 +7,7 @@ The folder it writes, each file whole or not at all:
     per_query.parquet   model, task, anatomy, query_id, k, recall, ndcg
     examples.json       retrieved images of some queries, for the report
     heat_maps.json      heat-maps of some of these, as pictures, of the first model that can draw them
+    manifest.json       which of these files, and of report.html, are there
 Two hidden folders beside them make an interrupted evaluation go on, and a later one start from what is known:
     .tasks/             metrics of each model in each task, see `eval.task_parts`
     .cache/             vectors of the models, see `eval.embedding_cache`; another place may be given
@@ -27,7 +28,20 @@ from dataset_scripts.folder import BuiltDataset
 from dataset_scripts.plumbing.atomic import atomic_path
 from eval.embedding_cache import cached
 from eval.embeddings import Ranking, Source, check_names
-from eval.examples import HEAT_MAPS, MOST_HEAT_MAPS, collect_examples, draw_heat_maps
+from eval.evaluation_folder import (
+    CACHE,
+    EXAMPLES,
+    HEAT_MAPS,
+    LATEX,
+    PER_QUERY,
+    REPORT,
+    RESULTS,
+    TABLES,
+    TASKS,
+    evaluation_folder,
+    mark,
+)
+from eval.examples import MOST_HEAT_MAPS, collect_examples, draw_heat_maps
 from eval.gold import score_gold
 from eval.items import Items
 from eval.latex import latex_tables
@@ -36,12 +50,9 @@ from eval.summary import summarise
 from eval.tables import markdown_tables
 from eval.task_parts import TaskParts
 from eval.tasks import TaskScores, score_tasks
+from eval.terms import terms_of
 
 logger = logging.getLogger(__name__)
-
-CACHE, TASKS = ".cache", ".tasks"
-RESULTS, TABLES, PER_QUERY, EXAMPLES = "results.json", "tables.md", "per_query.parquet", "examples.json"
-LATEX = "tables.tex"
 
 __all__ = ["EXAMPLES", "PER_QUERY", "RESULTS", "TABLES", "Protocol", "evaluate_models"]
 
@@ -55,6 +66,7 @@ def evaluate_models(
     progress: bool = True,
     cache: Path | None = None,
     heat_maps: int = MOST_HEAT_MAPS,
+    skip_unreadable: bool = False,
 ) -> dict[str, Any]:
     """Evaluate all sources on the same queries and candidates, and write the results.
 
@@ -66,17 +78,33 @@ def evaluate_models(
         progress: show progress bars.
         cache: folder for the vectors of models, which evaluations may share; `out`/.cache by default.
         heat_maps: at most so many are drawn; 0 for none. Each costs some passes of the model in both ways.
+        skip_unreadable: leave images out that cannot be read, for all sources, and list them in the results;
+            by default the first one ends the evaluation.
 
     Returns:
         The content of results.json. An interrupted call goes on where it stopped, to the same bytes.
 
     Raises:
-        ValueError: no source, two of one name, no such split or one too small, or an unfit source.
+        ValueError: no source, two of one name, no such split or one too small, an unfit source, an image that
+            cannot be read; another process writes to `out`, or it holds what is none of an evaluation.
     """
     check_names(sources)
-    out, items = Path(out), Items(dataset, split)
+    with evaluation_folder(Path(out)) as folder:
+        items = Items.readable(dataset, split, progress) if skip_unreadable else Items(dataset, split)
+        return _evaluate(items, sources, protocol, folder, progress, cache or folder / CACHE, heat_maps)
+
+
+def _evaluate(
+    items: Items,
+    sources: Sequence[Source],
+    protocol: Protocol,
+    out: Path,
+    progress: bool,
+    cache: Path,
+    heat_maps: int,
+) -> dict[str, Any]:
     parts = TaskParts(out / TASKS, items, protocol, sources)
-    rankings = {source.name: source.open(items) for source in cached(sources, cache or out / CACHE)}
+    rankings = {source.name: source.open(items) for source in cached(sources, cache)}
     scored = score_tasks(items, rankings, protocol, progress, parts)
     results = _results(items, sources, rankings, scored, protocol, parts)
     shown = {source.name: rankings[source.name] for source in sources if not source.reference} or rankings
@@ -85,6 +113,7 @@ def evaluate_models(
     drawn = draw_heat_maps(items, shown, examples, parts, progress, heat_maps)  # last: the figures are safe
     _write_text(out / HEAT_MAPS, json.dumps(drawn, indent=1) + "\n")
     parts.prune()
+    mark(out)
     return results
 
 
@@ -110,7 +139,9 @@ def _results(
         "split": items.split,
         "seed": protocol.seed,
         "protocol": protocol.to_dict(),
+        "data": terms_of(items.dataset, sources),
         "n_images": len(items),
+        "left_out": [{"image_id": name, "reason": reason} for name, reason in items.left_out.items()],
         "n_subjects": int(items.subjects.max()) + 1,
         **summary,
     }
@@ -123,7 +154,9 @@ def _write(
     items: Items,
     scored: Sequence[TaskScores],
 ) -> None:
-    (out / HEAT_MAPS).unlink(missing_ok=True)  # of an earlier evaluation, until these are drawn
+    mark(out)
+    for name in (HEAT_MAPS, REPORT):  # of an earlier evaluation, until these are drawn
+        (out / name).unlink(missing_ok=True)
     texts = {
         RESULTS: json.dumps(results, indent=1, allow_nan=False) + "\n",
         TABLES: markdown_tables(results),

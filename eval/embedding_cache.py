@@ -7,12 +7,13 @@
     texts.npy           (U, d) float32, the distinct report texts
 
 The key is the SHA-256 of the encoder's fingerprint (weights, settings, processor, code), the dataset's digest
-and the split: a changed model never meets vectors of the old one. Images that a dataset names by paths alone
-count by their paths. The folder may be deleted at any time.
+and the split, and the images left out: a changed model never meets vectors of the old one. The folder may be
+deleted at any time; only its owner can read it, since vectors can tell who somebody is.
 """
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -21,9 +22,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dataset_scripts.plumbing.atomic import atomic_path
+from dataset_scripts.plumbing.atomic import atomic_path, remove_leftovers
+from dataset_scripts.plumbing.outputs import claim
 from eval.embeddings import ArrayRanking, Source
 from eval.encoder import Encoder, Vectors, encode
+from eval.evaluation_folder import private
 from eval.items import Items
 
 STATE = "vectors.json"
@@ -50,13 +53,19 @@ class CachedEmbeddings(Source):
     def fingerprint(self) -> str | None:
         return self.encoder.fingerprint()
 
+    def data(self) -> dict[str, Any] | None:
+        return self.encoder.data()
+
     def open(self, items: Items) -> ArrayRanking:
         fingerprint = self.fingerprint()
         if fingerprint is None:
             return self.encoder.open(items)
-        decides = {"vectors_of": fingerprint, "dataset": items.dataset.digest, "split": items.split}
+        decides = {"vectors_of": fingerprint, **items.identity}
         key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
-        return encode(self.encoder, items, DiskVectors(self.cache / key[:32], decides))
+        folder = private(self.cache) / key[:32]
+        with claim(folder):  # evaluations may share the cache
+            remove_leftovers(folder)
+            return encode(self.encoder, items, DiskVectors(folder, decides))
 
 
 class DiskVectors(Vectors):
@@ -120,7 +129,7 @@ class DiskVectors(Vectors):
 
     def _create(self, path: Path, shape: tuple[int, ...]) -> None:
         """An empty array; a disk without room for it is found here, not when the memory map is written."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private(path.parent)
         size, free = 4 * int(np.prod(shape)), shutil.disk_usage(path.parent).free
         if size > free:
             raise ValueError(
@@ -129,9 +138,21 @@ class DiskVectors(Vectors):
             )
         with atomic_path(path) as temporary:
             np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape).flush()
+            _allocate(temporary)
 
     def _mapped(self, path: Path, mode: Literal["r", "r+"]) -> np.ndarray:
         try:
             return np.load(path, mmap_mode=mode, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"{path} is damaged ({error}): delete {self._folder}") from error
+
+
+def _allocate(path: Path) -> None:
+    """Take the room that a file says it has: writing to a map of a file with holes kills where none is left.
+
+    Raises:
+        OSError: there is not enough.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -71,6 +72,10 @@ class Source(ABC):
         Raises:
             ValueError: a file that decides the scores cannot be read.
         """
+        return None
+
+    def data(self) -> dict[str, Any] | None:
+        """What is known of the data that it was made from, see `provenance.known_data`; None: nothing."""
         return None
 
     @abstractmethod

@@ -19,7 +19,6 @@ from eval.radir_retrieval import correct_candidates
 from eval.task_parts import TaskParts
 from eval.tasks import CONDITIONAL, TaskScores, gallery_of, relevance_block
 
-HEAT_MAPS = "heat_maps.json"
 HITS = 5  # retrieved images shown for each query
 CONDITIONS = 6  # anatomies shown, spread from head to tail
 KINDS = ("best", "median", "worst")

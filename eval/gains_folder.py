@@ -96,7 +96,17 @@ def _write_images(items: Items, path: Path, included: bool) -> None:
     with pq.ParquetWriter(path, schema) as writer:
         for part in studies.with_format("arrow").iter(batch_size=_IMAGES_AT_A_TIME):
             table = part.cast(schema)
-            writer.write_table(embed_table_storage(table) if included else table)
+            writer.write_table(_embedded(table, items) if included else table)
+
+
+def _embedded(table: pa.Table, items: Items) -> pa.Table:
+    """The rows with the bytes of their images, those too that the dataset names by paths alone."""
+    try:
+        return embed_table_storage(table)
+    except OSError as error:
+        raise ValueError(
+            f"an image of {items.dataset.name} cannot be read ({error}): --skip-unreadable leaves it out"
+        ) from error
 
 
 def _write_reports(items: Items, path: Path, included: bool) -> None:

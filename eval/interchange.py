@@ -1,11 +1,14 @@
 """The benchmark for other tools: TREC runs and qrels, and a folder of corpus, queries and gains."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dataset_scripts.folder import BuiltDataset
-from dataset_scripts.plumbing.atomic import atomic_path
+from dataset_scripts.plumbing.atomic import atomic_path, remove_leftovers
+from dataset_scripts.plumbing.manifest import MANIFEST, check_replaceable, files_below, write_manifest
+from dataset_scripts.plumbing.outputs import claim
 from eval.embedding_cache import cached
 from eval.embeddings import Source, check_names
 from eval.gains_folder import export_gains_folder
@@ -15,6 +18,11 @@ from eval.protocol import Protocol
 from eval.trec import EXPORT, export_trec
 
 TREC, GAINS = "trec", "gains"
+KIND = "radir-export"  # of the manifests
+# Files of an export without a manifest.
+_EARLIER = re.compile(
+    r"README\.md|export\.json|(corpus|gains|candidates)/[^/]+\.parquet|(.+/)?[^/]+\.(qrels|run)\.trec"
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,7 @@ def export_run(
     progress: bool = True,
     options: ExportOptions | None = None,
     cache: Path | None = None,
+    skip_unreadable: bool = False,
 ) -> Exported:
     """Export the benchmark's tasks and the sources' rankings: `out`/trec and `out`/gains, each whole or not.
 
@@ -69,24 +78,54 @@ def export_run(
         progress: show progress bars.
         options: by default all tasks, and no more than the dataset's sharing allows.
         cache: folder for the vectors of models, such as an evaluation's; None keeps them in memory.
+        skip_unreadable: as of `evaluate_models`.
 
     Raises:
-        ValueError: as of `evaluate_models`; or there is another folder in the place of an export.
+        ValueError: as of `evaluate_models`; or what lies in the place of an export is not all of one.
     """
     check_names(sources)
-    options, trec, gains = options or ExportOptions(), Path(out) / TREC, Path(out) / GAINS
-    for folder in (trec, gains):
-        if folder.exists() and not (folder / EXPORT).is_file():
-            raise ValueError(f"{folder} is there and is no export: give another folder, or move it away")
-    items = Items(dataset, split)
+    with claim(Path(out)) as folder:
+        for name in (TREC, GAINS):
+            _check_replaceable(folder / name)
+        remove_leftovers(folder)
+        items = Items.readable(dataset, split, progress) if skip_unreadable else Items(dataset, split)
+        return _export(items, sources, protocol, folder, progress, options or ExportOptions(), cache)
+
+
+def _export(
+    items: Items,
+    sources: Sequence[Source],
+    protocol: Protocol,
+    out: Path,
+    progress: bool,
+    options: ExportOptions,
+    cache: Path | None,
+) -> Exported:
+    trec, gains = out / TREC, out / GAINS
     tasks = judged_tasks(items, protocol, options.anatomies)
     kept = cached(sources, cache) if cache is not None else sources
     rankings = {source.name: source.open(items) for source in kept}
     depth = options.depth or max(*protocol.ks_unconditional, *protocol.ks_conditional)
     with atomic_path(trec) as folder:
         export_trec(tasks, rankings, folder, depth, options.scale, progress)
+        write_manifest(folder, KIND)
     with atomic_path(gains) as folder:
         export_gains_folder(
             tasks, folder, options.scale, options.include_text, options.include_images, progress
         )
+        write_manifest(folder, KIND)
     return Exported(trec, gains, len(tasks))
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Refuse to replace what holds anything but an export; one of an earlier version has no manifest."""
+    is_earlier = (folder / EXPORT).is_file() and not (folder / MANIFEST).exists()
+    if not is_earlier:
+        check_replaceable(folder, KIND, "an export")
+        return
+    foreign = [name for name in files_below(folder) if not _EARLIER.fullmatch(name)]
+    if foreign:
+        raise ValueError(
+            f"{folder} holds {len(foreign)} files beside those of an export ({', '.join(foreign[:3])}): move "
+            "them away, or give another output"
+        )

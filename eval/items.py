@@ -1,10 +1,15 @@
-"""The images of one split as retrieval items: who they are, which may be compared, how relevant they are."""
+"""The images of one split as retrieval items: who they are, which may be compared, how relevant they are.
 
+Images that cannot be read may be left out; they are listed then, and no model ranks them.
+"""
+
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import datasets
 import numpy as np
+from tqdm.auto import tqdm
 
 from dataset_scripts.folder import BuiltDataset
 
@@ -17,14 +22,19 @@ class Items:
     Args:
         dataset: a built dataset.
         split: "train", "validation" or "test".
+        left_out: image_id -> why, of images that are not among the items; those that the split has count.
 
     Raises:
-        ValueError: the split holds fewer than two images, or an image_id twice.
+        ValueError: the split holds fewer than two images, or an image_id twice, or a study of which the
+            dataset's entities know nothing.
     """
 
-    def __init__(self, dataset: BuiltDataset, split: str) -> None:
+    def __init__(self, dataset: BuiltDataset, split: str, left_out: Mapping[str, str] | None = None) -> None:
         self.dataset, self.split = dataset, split
         self.studies: datasets.Dataset = dataset.studies(split)
+        self.left_out: dict[str, str] = {}
+        if left_out:
+            self._leave_out(left_out)
         table = self.studies.select_columns(["image_id", "study_id", "subject_id"]).to_pandas()
         self.image_ids = table["image_id"].astype(str).to_numpy(dtype=object)
         self.study_ids = table["study_id"].astype(str).to_numpy(dtype=object)
@@ -39,6 +49,37 @@ class Items:
         self._rows: dict[str, np.ndarray] = {}
         self._check()
 
+    @classmethod
+    def readable(cls, dataset: BuiltDataset, split: str, progress: bool = True) -> "Items":
+        """The images of a split that can be read; each is read once for it, the others are `left_out`.
+
+        Raises:
+            ValueError: as of the class, or none can be read.
+        """
+        studies = dataset.studies(split)
+        bar = tqdm(studies, desc="reading images", unit="image", disable=not progress)
+        left_out: dict[str, str] = {}
+        for row in bar:
+            try:
+                dataset.image(row)
+            except ValueError as error:
+                left_out[str(row["image_id"])] = str(error)
+        if left_out and len(left_out) == len(studies):
+            raise ValueError(
+                f"no image of {dataset.name}/{split} can be read; the first: {next(iter(left_out.values()))}"
+            )
+        return cls(dataset, split, left_out)
+
+    def _leave_out(self, left_out: Mapping[str, str]) -> None:
+        names = [str(name) for name in self.studies["image_id"][:]]
+        self.left_out = {name: left_out[name] for name in names if name in left_out}
+        self.studies = self.studies.select([row for row, name in enumerate(names) if name not in left_out])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides which images these are and what is known of them: equal for equal items."""
+        return {"dataset": self.dataset.digest, "split": self.split, "left_out": sorted(self.left_out)}
+
     def _check(self) -> None:
         if len(self) < 2:
             raise ValueError(
@@ -49,6 +90,19 @@ class Items:
             raise ValueError(
                 f"image_id {names[counts.argmax()]!r} appears {counts.max()} times in {self.split!r}"
             )
+        if "findings" in self.studies.column_names:
+            self._check_known()
+
+    def _check_known(self) -> None:
+        """A study with a text is among the entities; else it would silently be no query and no candidate."""
+        told = np.array([bool(text and text.strip()) for text in self.studies["findings"][:]])
+        unknown = np.unique(self.study_ids[told & (self.rows(WHOLE) < 0)].astype(str))
+        if len(unknown):
+            raise ValueError(
+                f"{len(unknown)} studies of {self.dataset.name}/{self.split} have findings that its entities "
+                f"do not know, the first is {unknown[0]}: tables and entities/ are not of one build; build the "
+                "dataset again"
+            )
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -57,9 +111,12 @@ class Items:
         """The image as the image processors take it: a PIL image, or a Volume.
 
         Raises:
-            ValueError: the volume is missing or damaged.
+            ValueError: it is missing or damaged; the sentence names it.
         """
-        return self.dataset.image(self.studies[position])
+        try:
+            return self.dataset.image(self.studies[position])
+        except ValueError as error:
+            raise ValueError(f"{error} (--skip-unreadable leaves such images out, and lists them)") from error
 
     @cached_property
     def anatomies(self) -> tuple[dict[str, Any], ...]:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
+from dataset_scripts.provenance import known_data
 from eval.encoder import Encoder, Encoding
 from eval.fingerprint import code_digest, model_digest
 from eval.items import Items
@@ -51,6 +52,9 @@ class ModelEmbeddings(Encoder):
     def fingerprint(self) -> str | None:
         model = model_digest(self.location)
         return None if model is None else f"RadIR model {model}, code {code_digest('modeling_radir')}"
+
+    def data(self) -> dict[str, Any] | None:
+        return known_data(self.location)
 
     def encoding(self, items: Items) -> Encoding:
         return _ModelEncoding(self, items)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
 
-from eval.benchmark import RESULTS
+from eval.evaluation_folder import RESULTS
 from eval.model_facts import read_json
 from eval.summary import MACRO, REGIONS
 from eval.tables import TASK_TITLES, percent, with_interval

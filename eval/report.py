@@ -18,16 +18,14 @@ import jinja2
 from dataset_scripts.folder import BuiltDataset
 from dataset_scripts.plumbing.atomic import atomic_path
 from dataset_scripts.records import Sharing
-from eval.benchmark import EXAMPLES, RESULTS
 from eval.contact_sheets import contact_sheets
-from eval.examples import HEAT_MAPS
+from eval.evaluation_folder import EXAMPLES, HEAT_MAPS, REPORT, RESULTS, evaluation_folder, mark
 from eval.items import Items
 from eval.pictures import volume_note
 from eval.plots import gains, head_to_tail, looks
 from eval.summary import MACRO
 from eval.tables import TASK_TITLES, Table, all_tables, introduction, percent, summary, with_interval
 
-REPORT = "report.html"
 _TEMPLATE = "report.html.j2"
 _FORBIDDEN = {
     Sharing.RESTRICTED: "their licence ({licence}) does not allow passing them on",
@@ -49,19 +47,22 @@ def write_report(dataset: BuiltDataset, out: Path, progress: bool = False) -> Pa
         The path of the page.
 
     Raises:
-        ValueError: the folder holds no results, or those of another dataset.
+        ValueError: the folder holds no results, or those of another dataset; another process writes to it.
     """
-    results, examples = (_read(Path(out) / name) for name in (RESULTS, EXAMPLES))
-    heat_maps = _read(Path(out) / HEAT_MAPS) if (Path(out) / HEAT_MAPS).is_file() else []
-    if results["dataset"] != dataset.name:
-        raise ValueError(
-            f"{out} holds the results of {results['dataset']}, not of {dataset.name}: open that dataset"
-        )
-    page = render(results, examples, heat_maps, Items(dataset, results["split"]), progress)
-    target = Path(out) / REPORT
-    with atomic_path(target) as path:
-        path.write_text(page, encoding="utf-8")
-    return target
+    with evaluation_folder(Path(out)) as folder:
+        results, examples = (_read(folder / name) for name in (RESULTS, EXAMPLES))
+        heat_maps = _read(folder / HEAT_MAPS) if (folder / HEAT_MAPS).is_file() else []
+        if results["dataset"] != dataset.name:
+            raise ValueError(
+                f"{out} holds the results of {results['dataset']}, not of {dataset.name}: open that dataset"
+            )
+        left_out = {one["image_id"]: one["reason"] for one in results.get("left_out", ())}
+        items = Items(dataset, results["split"], left_out)
+        page = render(results, examples, heat_maps, items, progress)
+        with atomic_path(folder / REPORT) as path:
+            path.write_text(page, encoding="utf-8")
+        mark(folder)
+    return Path(out) / REPORT
 
 
 def render(
@@ -135,7 +136,10 @@ def sharing_notice(dataset: BuiltDataset) -> str:
 def _read(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"{path} is missing: run `radir evaluate` into {path.parent} first")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): run `radir evaluate` again") from error
 
 
 def _points(value: float) -> str:

@@ -71,8 +71,11 @@ def introduction(results: Results) -> str:
     """One paragraph on what the figures are."""
     protocol = results["protocol"]
     limit = f"{'>' if protocol['strict'] else '>='} {protocol['threshold']:g}"
+    left_out = len(results.get("left_out", ()))
     return (
-        f"{results['n_images']:,} images of {results['n_subjects']:,} patients. Percents, the best "
+        f"{results['n_images']:,} images of {results['n_subjects']:,} patients"
+        + (f"; {left_out:,} more could not be read and are left out" if left_out else "")
+        + ". Percents, the best "
         f"of a group in bold. A candidate is correct if its relevance is {limit}; queries without a correct "
         "candidate are left out of Recall. Anatomies and regions go from head to tail, by the number of "
         "studies in the training split (#Train)."

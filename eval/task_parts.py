@@ -2,12 +2,13 @@
 
 A piece is the metrics of one source in one task, as `.tasks/<key>.npz` beside the results. The key is the
 SHA-256 of all that decides it: the source's fingerprint, the dataset's digest, the split, the protocol, the
-task, the anatomy and the code. A source without a fingerprint leaves no pieces.
+task, the anatomy, the images left out and the code. A source without a fingerprint leaves no pieces.
 """
 
 import dataclasses
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +17,12 @@ import numpy as np
 
 from dataset_scripts.plumbing.atomic import atomic_path
 from eval.embeddings import Source
+from eval.evaluation_folder import private
 from eval.fingerprint import code_digest
 from eval.items import Items
 from eval.protocol import Protocol
 
+_PIECE = re.compile(r"[0-9a-f]{32}\.npz")
 _LATER = ("bootstrap_draws", "randomisations")  # of what is done with all pieces together
 
 
@@ -38,8 +41,7 @@ class TaskParts:
         self._fingerprints = {source.name: source.fingerprint() for source in sources}
         choices = {name: value for name, value in dataclasses.asdict(protocol).items() if name not in _LATER}
         self._shared = {
-            "dataset": items.dataset.digest,
-            "split": items.split,
+            **items.identity,
             "protocol": choices,
             "code": code_digest("dataset_scripts", "eval"),
         }
@@ -60,13 +62,14 @@ class TaskParts:
         """Keep a piece."""
         path = self._path(model, task, anatomy)
         if path is not None:
+            private(path.parent)
             with atomic_path(path) as temporary:
                 np.savez(temporary, **arrays)
 
     def prune(self) -> None:
         """Remove what this evaluation has not asked for: of other protocols, of models that have changed."""
         for path in self._folder.glob("*.npz"):
-            if path.name not in self._used:
+            if _PIECE.fullmatch(path.name) and path.name not in self._used:
                 path.unlink()
 
     def _path(self, model: str, task: str, anatomy: str) -> Path | None:

@@ -37,6 +37,10 @@ Choices = Annotated[
         "max_per_anatomy, ks_conditional, ...; results.json shows them all.",
     ),
 ]
+SkipUnreadable = Annotated[
+    bool,
+    typer.Option("--skip-unreadable", help="Leave out images that cannot be read, for all, and list them."),
+]
 Seed = Annotated[int | None, typer.Option(help="Of the bootstrap and the random ranking; 0 by default.")]
 
 
@@ -52,13 +56,15 @@ def evaluate(
     heat_maps: Annotated[
         int | None, typer.Option(help="How many the report shows at most; 0 for none.")
     ] = None,
+    skip_unreadable: SkipUnreadable = False,
     as_json: AsJson = False,
 ) -> None:
     """Recall@k and NDCG@k of models: results.json, tables, per-query rows and report.html; resumes."""
     choices = _protocol(protocol, seed)
     results = run_evaluation(
-        model or [], baseline or [], embeddings or [], dataset, split, out, choices, not as_json, heat_maps
-    )
+        model or [], baseline or [], embeddings or [], dataset, split, out, choices, not as_json, heat_maps,
+        skip_unreadable,
+    )  # fmt: skip
     if as_json:
         print_json(results)
     else:
@@ -75,6 +81,7 @@ def run_evaluation(
     protocol: "Protocol",
     progress: bool,
     heat_maps: int | None = None,
+    skip_unreadable: bool = False,
 ) -> dict[str, Any]:
     """Evaluate models, baselines and embeddings alike, and write the report."""
     from dataset_scripts.folder import BuiltDataset
@@ -85,7 +92,9 @@ def run_evaluation(
     data = BuiltDataset.open(dataset)
     sources = _sources(models, baselines, embeddings, protocol.seed, progress)
     drawn = MOST_HEAT_MAPS if heat_maps is None else heat_maps
-    results = evaluate_models(data, split, sources, protocol, out, progress, heat_maps=drawn)
+    results = evaluate_models(
+        data, split, sources, protocol, out, progress, heat_maps=drawn, skip_unreadable=skip_unreadable
+    )
     write_report(data, out, progress=progress)
     return results
 
@@ -127,6 +136,8 @@ def print_summary(results: dict[str, Any], out: Path) -> None:
     from eval.tables import summary_table
 
     typer.echo(summary_table(results))
+    for one in results["left_out"]:
+        typer.echo(f"  left out: {one['reason']}")
     typer.echo(f"figures: {out / 'results.json'}\nreport:  {(out / 'report.html').resolve().as_uri()}")
 
 
@@ -149,6 +160,7 @@ def export_run(
     ] = False,
     protocol: Choices = None,
     seed: Seed = None,
+    skip_unreadable: SkipUnreadable = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the benchmark's tasks and rankings as TREC files and as a corpus / queries / gains folder."""
@@ -163,7 +175,10 @@ def export_run(
     )
     choices = _protocol(protocol, seed)
     sources = _sources(model or [], baseline or [], embeddings or [], choices.seed, progress=not as_json)
-    exported = export_run(BuiltDataset.open(dataset), split, sources, choices, out, not as_json, options)
+    exported = export_run(
+        BuiltDataset.open(dataset), split, sources, choices, out, not as_json, options,
+        skip_unreadable=skip_unreadable,
+    )  # fmt: skip
     if as_json:
         print_json(dataclasses.asdict(exported))
     else:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from dataset_scripts.provenance import known_data
 from eval.encoder import Encoder, Encoding
 from eval.fingerprint import code_digest
 from eval.items import Items
@@ -126,6 +127,10 @@ class BaselineEmbeddings(Encoder):
     def fingerprint(self) -> str:
         weights = self.baseline.digest(self.location)
         return f"{self.baseline.name} {weights}, code {code_digest('eval/baselines', 'modeling_radir')}"
+
+    def data(self) -> dict[str, Any] | None:
+        where = self.location or getattr(self.baseline, "hub_id", None)
+        return None if where is None else known_data(where)
 
     def encoding(self, items: Items) -> Encoding:
         return _BaselineEncoding(self, items)

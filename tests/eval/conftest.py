@@ -91,7 +91,11 @@ class FakeDataset:
         self._labelled = labelled
         self.digest = f"{n_studies} studies of {size} pixels, seed {seed}, labels {labelled}"
         self.facts = SimpleNamespace(
-            label_origin="Labels: made up.", sharing=Sharing.OPEN, licence="apache-2.0"
+            name="fake-cxr",
+            label_origin="Labels: made up.",
+            sharing=Sharing.OPEN,
+            licence="apache-2.0",
+            homepage="https://example.org",
         )
 
     def studies(self, split: str) -> datasets.Dataset:

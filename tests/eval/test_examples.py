@@ -13,7 +13,7 @@ from PIL import Image
 
 from eval.benchmark import Protocol, evaluate_models
 from eval.embeddings import ArrayRanking, Ranking, Source
-from eval.examples import HEAT_MAPS
+from eval.evaluation_folder import HEAT_MAPS, mark
 from eval.items import Items
 
 PROTOCOL = Protocol(bootstrap_draws=20, randomisations=19, min_queries=5)
@@ -121,6 +121,7 @@ def test_figures_are_written_before_anything_is_drawn_and_old_heat_maps_are_gone
             raise RuntimeError("out of memory")
 
     (tmp_path / HEAT_MAPS).write_text('["of an earlier evaluation"]')
+    mark(tmp_path)
     with pytest.raises(RuntimeError, match="out of memory"):
         evaluated(run.dataset, [Failing(run.dataset)], tmp_path)
     assert (tmp_path / "results.json").is_file()

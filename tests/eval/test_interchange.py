@@ -273,9 +273,29 @@ def test_a_second_export_takes_the_place_of_the_first_and_of_nothing_else(
     export_run(*arguments, ExportOptions(["lung"], scale=100))
     assert [path.name for path in (tmp_path / "trec" / "conditional").iterdir()] == ["lung"]
     assert json.loads((tmp_path / "trec" / "export.json").read_text())["gain_scale"] == 100
-    (tmp_path / "trec" / "export.json").unlink()
-    with pytest.raises(ValueError, match="no export"):
-        export_run(*arguments)
+    (tmp_path / "trec" / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"trec holds 1 files beside those of an export \(mine\.txt\)"):
+        export_run(*arguments, ExportOptions(["heart"]))
+    assert (tmp_path / "trec" / "mine.txt").read_text() == "mine"
+    (tmp_path / "trec" / "manifest.json").unlink()  # as of an earlier version
+    with pytest.raises(ValueError, match=r"beside those of an export \(mine\.txt\)"):
+        export_run(*arguments, ExportOptions(["heart"]))
+    (tmp_path / "trec" / "mine.txt").unlink()
+    export_run(*arguments, ExportOptions(["heart"]))
+    (tmp_path / "gains" / "manifest.json").unlink()
+    (tmp_path / "gains" / "export.json").unlink()
+    with pytest.raises(ValueError, match="gains exists and is not an export"):
+        export_run(*arguments, ExportOptions(["heart"]))
+
+
+def test_an_interrupted_export_leaves_nothing_when_it_is_run_again(
+    run: SimpleNamespace, tmp_path: Path
+) -> None:
+    leftover = tmp_path / ".trec.0123456789ab.partial"
+    leftover.mkdir()
+    (leftover / "half").write_text("of a killed export")
+    export_run(run.dataset, "test", [RandomRanking()], PROTOCOL, tmp_path, False, ExportOptions(["heart"]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gains", "trec"]
 
 
 @pytest.mark.parametrize(
