@@ -8,12 +8,15 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 from .checks import check_positive
 from .configuration_ctvit import RadIRCTViTConfig
 from .naming import unknown_name
+from .pipeline_radir import use_own_pipeline
 
 # ViT-B/16 on grey images, and BERT-base as in microsoft/BiomedVLP-CXR-BERT-specialized.
 DEFAULT_VISION = {"model_type": "vit", "image_size": 224, "patch_size": 16, "num_channels": 1}
 DEFAULT_TEXT = {"model_type": "bert", "vocab_size": 30522, "max_position_embeddings": 512}
 FUSION_ACTIVATIONS = ("relu", "gelu", "silu")
 POSITION_LAYOUTS = ("interleaved", "concatenated")
+
+use_own_pipeline()  # here, since a pipeline loads the configuration first, as remote code, too
 
 
 class RadIRFusionConfig(PretrainedConfig):

@@ -57,6 +57,7 @@ class RadIRCXRImageProcessor(BaseImageProcessor):
     """
 
     model_input_names = ["pixel_values"]  # noqa: RUF012 - transformers declares it so
+    reads_files = True  # for the pipeline, see pipeline_radir
     valid_kwargs = RadIRCXRImageProcessorKwargs
 
     size = {"height": 224, "width": 224}  # noqa: RUF012 - copied for each processor

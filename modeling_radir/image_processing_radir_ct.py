@@ -93,6 +93,7 @@ class RadIRCTImageProcessor(BaseImageProcessor):
     """
 
     model_input_names = ["pixel_values"]  # noqa: RUF012 - transformers declares it so
+    reads_files = True  # for the pipeline, see pipeline_radir
     valid_kwargs = RadIRCTImageProcessorKwargs  # type: ignore[assignment] # for its size
     rescale_factor = None  # type: ignore[assignment] # the base class would save a factor that nothing uses
 

@@ -82,11 +82,15 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file's first bytes are those of a PNG, JPEG, TIFF, GIF, WebP or JPEG 2000 file."""
+    """Whether a file's first bytes are those of a picture, see `begins_picture`."""
     with path.open("rb") as file:
-        start = file.read(12)
+        return begins_picture(file.read(12))
+
+
+def begins_picture(start: bytes) -> bool:
+    """Whether the first 12 bytes of a file are those of a PNG, JPEG, TIFF, GIF, WebP or JPEG 2000 file."""
     if start[:4] == b"RIFF":
-        return start[8:] == b"WEBP"
+        return start[8:12] == b"WEBP"
     return start.startswith((_JPEG, _PNG, _GIF, *_JPEG2000, *TiffImagePlugin.PREFIXES))
 
 

@@ -46,7 +46,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def image(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("image") / "chest.png"
-    noise = np.random.default_rng(0).integers(0, 256, (50, 40), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 2**16, (50, 40), dtype=np.uint16)
     Image.fromarray(noise).save(path)
     return path
 
