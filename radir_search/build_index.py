@@ -14,10 +14,10 @@ from tqdm.auto import tqdm
 from dataset_scripts.folder import BuiltDataset
 from dataset_scripts.plumbing.outputs import claim
 from dataset_scripts.provenance import joined, known_data, training_data
-from modeling_radir.image_files import list_images
 from modeling_radir.inference import embed_all, load, takes_volumes
 from modeling_radir.processing_radir import RadIRProcessor
 from radir_search.features import encode_anatomies, read_pixels
+from radir_search.image_files import list_images
 from radir_search.index import WHOLE_IMAGE, RetrievalIndex
 from radir_search.index_folder import Origin, check_output
 from radir_search.model_identity import model_digests

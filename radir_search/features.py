@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modeling_radir.image_files import check_kind
 from modeling_radir.inference import takes_volumes
 from modeling_radir.modeling_radir import RadIRModel
 from modeling_radir.processing_radir import RadIRProcessor
+from radir_search.image_files import check_kind
 
 
 def read_pixels(processor: RadIRProcessor, image: Any) -> Tensor:

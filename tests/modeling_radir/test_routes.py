@@ -15,9 +15,9 @@ from PIL import Image
 from transformers import Pipeline, pipeline
 
 from modeling_radir import pipeline_radir
-from modeling_radir.image_files import list_images
 from modeling_radir.pictures import read_picture
 from radir_search.features import read_pixels
+from radir_search.image_files import list_images
 from tests.made_up_dicom import write_dicom
 from tests.made_up_pictures import write_tiff
 from tests.modeling_radir import tiny

@@ -5,9 +5,9 @@ import logging
 import os
 from pathlib import Path
 
-from .dicom import is_dicom, is_multi_frame
-from .pictures import PICTURE_SUFFIXES, UNREAD_SUFFIXES, is_picture
-from .volumes import NIFTI_SUFFIXES
+from modeling_radir.dicom import is_dicom, is_multi_frame
+from modeling_radir.pictures import PICTURE_SUFFIXES, UNREAD_SUFFIXES, is_picture
+from modeling_radir.volumes import NIFTI_SUFFIXES
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modeling_radir.image_files import check_kind, list_images
+from radir_search.image_files import check_kind, list_images
 from tests.made_up_ctrate import chest
 from tests.made_up_dicom import write_dicom, write_series
 
@@ -81,7 +81,7 @@ def test_hidden_images_are_left_out_and_counted(tmp_path: Path, caplog: pytest.L
     for name in ("a.png", "._a.png", ".cache/b.png", "__MACOSX/c.png"):
         put(tmp_path / name)
     (tmp_path / ".DS_Store").touch()
-    with caplog.at_level(logging.WARNING, logger="modeling_radir.image_files"):
+    with caplog.at_level(logging.WARNING, logger="radir_search.image_files"):
         assert names(tmp_path) == ["a.png"]
     assert "1 hidden images" in caplog.text
 
