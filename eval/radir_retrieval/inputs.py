@@ -11,7 +11,9 @@ _CELLS_OF_A_BLOCK = 2_000_000  # scores that are turned into one array at a time
 
 
 class Names:
-    """Names of the candidates: their ids, or their patients.
+    """Names of the candidates: their ids, or their patients; all strings, or all whole numbers.
+
+    A string and a number are never equal, whatever they look like, so that a mixture would exclude nothing.
 
     Args:
         option: what the caller calls them, for errors.
@@ -19,12 +21,16 @@ class Names:
         lengths: candidates of each of Q queries.
 
     Raises:
-        ValueError: they do not fit the queries.
+        ValueError: they do not fit the queries, or are of several types, or of another.
     """
 
     def __init__(self, option: str, names: Sequence[Any], lengths: Sequence[int]) -> None:
-        self.option, self._names = option, names
+        self.option = option
         self.shared = not (len(names) > 0 and isinstance(names[0], (list, tuple, np.ndarray)))
+        lists = [names] if self.shared else names
+        read = [read_names(option, one) for one in lists]
+        self._lists = [one for one, _ in read]
+        self.kind = _one_kind(option, [kind for _, kind in read])
         if not self.shared and len(names) != len(lengths):
             raise ValueError(f"{option} has {len(names)} lists for {len(lengths)} queries: give one for each")
         for query, length in enumerate(lengths):
@@ -36,13 +42,66 @@ class Names:
 
     def of(self, query: int) -> Sequence[Hashable]:
         """The names of a query's candidates, in the order of its relevances."""
-        names: Sequence[Hashable] = self._names if self.shared else self._names[query]
-        return names
+        return self._lists[0 if self.shared else query]
+
+    def check_distinct(self) -> None:
+        """Make sure that a name stands for one candidate.
+
+        Raises:
+            ValueError: a name occurs twice.
+        """
+        for names in self._lists:
+            check_distinct(self.option, names)
+
+
+def read_names(option: str, names: Iterable[Any]) -> tuple[list[Hashable], type | None]:
+    """Names as plain strings or whole numbers, and which of the two; None where all are unknown.
+
+    Args:
+        option: what the caller calls them, for errors.
+        names: strings, or whole numbers, NumPy's too; None or "" is unknown.
+
+    Raises:
+        ValueError: both, or something else.
+    """
+    found = [name.item() if isinstance(name, np.generic) else name for name in names]
+    kinds = []
+    for name in found:
+        if name is None or name == "":
+            continue
+        kind = next((kind for kind in (str, int) if isinstance(name, kind)), None)
+        if kind is None or isinstance(name, bool):
+            raise ValueError(
+                f"{option} holds {name!r} of type {type(name).__name__}: names are strings or whole numbers; "
+                "give str(name) of each, and None where it is not known"
+            )
+        kinds.append(kind)
+    return found, _one_kind(option, kinds)
+
+
+def _one_kind(option: str, kinds: Iterable[type | None]) -> type | None:
+    found = set(kinds) - {None}
+    if len(found) > 1:
+        raise ValueError(f"{option} mixes strings and whole numbers, which are never equal: give one kind")
+    return next(iter(found), None)
+
+
+def check_distinct(option: str, names: Sequence[Hashable]) -> None:
+    """Make sure that no name occurs twice.
+
+    Raises:
+        ValueError: one does.
+    """
+    seen: set[Hashable] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{option} holds {name!r} twice: in rankings each name stands for one")
+        seen.add(name)
 
 
 def exclude(
     relevance: Sequence[np.ndarray],
-    queries: Sequence[Hashable] | None,
+    queries: Sequence[Any] | None,
     candidates: Names | None,
     what: str,
     alone: bool = False,
@@ -57,7 +116,8 @@ def exclude(
         alone: the candidates' names may come without the queries', for they serve another purpose too.
 
     Raises:
-        ValueError: one of the two without the other, or more or fewer names than queries.
+        ValueError: one of the two without the other, more or fewer names than queries, or names of another
+            type than the candidates'.
     """
     if queries is None and (candidates is None or alone):
         return
@@ -67,9 +127,15 @@ def exclude(
         raise ValueError(
             f"query_{what} has {len(queries)} names for {len(relevance)} queries: give one for each"
         )
+    names, kind = read_names(f"query_{what}", queries)
+    if kind and candidates.kind and kind != candidates.kind:
+        raise ValueError(
+            f"query_{what} are of type {kind.__name__}, {candidates.option} of type "
+            f"{candidates.kind.__name__}, so that none is equal to another: give one kind of both"
+        )
     numbers: dict[Hashable, int] = {}
     own = np.empty(0, dtype=np.int64)
-    for query, name in enumerate(queries):
+    for query, name in enumerate(names):
         if query == 0 or not candidates.shared:
             known = [numbers.setdefault(candidate, len(numbers)) for candidate in candidates.of(query)]
             own = np.array(known, dtype=np.int64)

@@ -12,7 +12,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from .inputs import Names, blocks, exclude, scores_of
+from .inputs import Names, blocks, check_distinct, exclude, read_names, scores_of
 from .kernel import rank_queries
 from .metrics import PerQuery, metrics_in_blocks
 
@@ -34,7 +34,7 @@ Args:
     predictions_are: "scores" (default) or "rankings". A score of -inf, and a candidate that a ranking leaves
         out, was not retrieved: it earns nothing and stays in the ideal ranking.
     query_ids, candidate_ids: names of the queries and of the candidates, the latter one list for all queries
-        or one for each.
+        or one for each. Strings, or whole numbers, the same kind in both; in rankings no name twice.
     query_subjects, candidate_subjects: their patients, likewise; None or "" is an unknown patient.
     exclude_self: a candidate with the query's id is none (default); needs the ids.
     exclude_same_subject: a candidate of the query's patient is none (default); needs the subjects.
@@ -102,6 +102,10 @@ class RadIRRetrieval(evaluate.Metric):
         subjects = None
         if candidate_subjects is not None:
             subjects = Names("candidate_subjects", candidate_subjects, lengths)
+        if ranked and ids is not None:
+            ids.check_distinct()
+        if ranked and query_ids is not None:
+            check_distinct("query_ids", read_names("query_ids", query_ids)[0])
         if exclude_self:
             exclude(relevance, query_ids, ids, "ids", alone=ranked)
         if exclude_same_subject:

@@ -102,6 +102,21 @@ def test_self_and_same_patient_are_excluded_by_their_names(metric: evaluate.Metr
         ({"candidate_ids": [["a", "b"], ["a", "b"]], "query_ids": ["a"]}, "2 lists for 1 queries"),
         ({"predictions_are": "rankings", "candidate_ids": ["a", "b"]}, "which is no candidate"),
         ({"predictions_are": "rankings"}, "whole positions"),
+        (
+            {"query_ids": [50], "candidate_ids": ["50", "51"]},
+            "query_ids are of type int, candidate_ids of type",
+        ),
+        (
+            {"query_ids": ["50"], "candidate_ids": np.array([50, 51])},
+            "of type str, candidate_ids of type int",
+        ),
+        ({"query_subjects": [7], "candidate_subjects": [["7", ""]]}, "query_subjects are of type int"),
+        ({"query_ids": ["50"], "candidate_ids": ["50", 51]}, "candidate_ids mixes strings and whole numbers"),
+        ({"query_ids": [b"50"], "candidate_ids": ["50", "51"]}, "query_ids holds b'50' of type bytes"),
+        ({"query_ids": [50.0], "candidate_ids": [50, 51]}, "query_ids holds 50.0 of type float"),
+        ({"query_subjects": [True], "candidate_subjects": [1, 2]}, "holds True of type bool"),
+        ({"query_subjects": [1], "candidate_subjects": [1, float("nan")]}, "holds nan of type float"),
+        ({"predictions_are": "rankings", "candidate_ids": ["a", "a"]}, "candidate_ids holds 'a' twice"),
     ],
 )
 def test_names_that_do_not_fit_are_refused(
@@ -116,3 +131,25 @@ def test_the_metric_takes_queries_with_unequal_numbers_of_candidates(metric: eva
     assert result["recall@1"] == 0.5
     with pytest.raises(ValueError, match="one of each"):
         metric.compute(predictions=[[0.1, 0.9]], references=[[0.95]], ks=[1])
+
+
+def test_whole_numbers_are_names_like_any_other(metric: evaluate.Metric) -> None:
+    asked = {"predictions": [[0.9, 0.5]], "references": [[0.99, 0.1]], "ks": [1]}
+    for query, candidates in (
+        (50, [50, 51]),
+        (np.int64(50), np.array([50, 51])),
+        ("50", np.array(["50", "51"])),
+    ):
+        found = metric.compute(**asked, query_ids=[query], candidate_ids=candidates)
+        assert found["n_without_correct"] == 1  # the query itself is none of its candidates
+
+
+def test_a_query_does_not_count_twice_in_rankings(metric: evaluate.Metric) -> None:
+    with pytest.raises(ValueError, match="query_ids holds 'q' twice"):
+        metric.compute(
+            predictions=[["a"], ["a"]],
+            references=[[1.0, 0.0], [1.0, 0.0]],
+            predictions_are="rankings",
+            query_ids=["q", "q"],
+            candidate_ids=["a", "b"],
+        )
