@@ -38,11 +38,13 @@ def is_dicom(source: Path | bytes) -> bool:
 
 
 def is_multi_frame(path: Path) -> bool:
-    """Whether a DICOM file holds several frames; no for one that cannot be read."""
+    """Whether a DICOM file holds several frames and no other file has the rest; no for a damaged one."""
+    fields = ["NumberOfFrames", "ConcatenationUID"]
     try:
-        return frame_count(open_dicom(path, specific_tags=["NumberOfFrames"], stop_before_pixels=True)) > 1
+        dataset = open_dicom(path, specific_tags=fields, stop_before_pixels=True)
     except (ValueError, OSError):
         return False
+    return frame_count(dataset) > 1 and not dataset.get("ConcatenationUID")
 
 
 def frame_count(dataset: Any) -> int:
@@ -112,7 +114,7 @@ def open_dicom(source: Path | bytes, **arguments: Any) -> Any:
 
 
 def stored_pixels(dataset: Any) -> np.ndarray:
-    """The values of a dataset's pixels as they are stored, (H, W), decompressed but not rescaled.
+    """The values of a dataset's pixels as they are stored, (H, W) or (frames, H, W), decompressed.
 
     Raises:
         ValueError: if there are none, or no decoder for them, or they are damaged.

@@ -1,15 +1,20 @@
-"""DICOM: a folder with the slices of one CT series -> one volume in Hounsfield units."""
+"""DICOM: a folder with the slices of a CT series, or an enhanced CT file -> a volume in Hounsfield units.
+
+The values are HU where RescaleType says so or says nothing. US (unspecified) and other units are refused,
+since nothing tells how far they are from HU, unless a scale is given. Padding becomes air.
+"""
 
 import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from .dicom import is_dicom, open_dicom, stored_pixels
+from .dicom import check_size, is_dicom, open_dicom, stored_pixels
+from .dicom_frames import FrameHeader, frame_headers, is_part
+from .dicom_levels import padding
 from .voxels import axis_codes, hounsfield
 
 logger = logging.getLogger(__name__)
@@ -17,6 +22,7 @@ logger = logging.getLogger(__name__)
 _DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR, the table of contents of a disc
 _SAME_DIRECTION = 1e-3  # difference of direction cosines that writers round to
 _UNEVEN = 0.2  # of the spacing: how far a slice may lie from its place, which covers rounded positions
+_AIR = -1024  # HU of padding
 _TILTED = 1.0  # degrees between the stack and the normal of its slices
 
 
@@ -25,6 +31,9 @@ class _Slice:
     """What a slice's header says: where it lies, and all that must be the same for a whole series."""
 
     path: Path
+    frame: int  # of the file, from 0
+    name: str  # what messages call it
+    header: FrameHeader
     position: np.ndarray  # (3,) mm, of the first pixel's centre
     directions: np.ndarray  # (2, 3), in which rows and columns follow one another
     pixel_mm: tuple[float, float]  # between rows, between columns; NaN where the header does not say
@@ -40,10 +49,10 @@ def read_series(
 
     The slices are sorted by their positions along their normal; their numbers and file names do not matter.
     Each is rescaled by its own header. A stack that is tilted against its slices (gantry tilt) is read as if
-    it were upright, with a warning in the log.
+    it were upright, with a warning in the log. The frames of enhanced files are slices like others.
 
     Args:
-        folder: with the files of one series.
+        folder: with the files of one series; or one enhanced CT file.
         scale: slope and intercept for all stored values, instead of those of the headers.
 
     Returns:
@@ -56,14 +65,16 @@ def read_series(
             slices, or a file is damaged.
         ImportError: pydicom is not installed.
     """
-    slices = [_header(path) for path in _files(folder)]
+    files = [folder] if folder.is_file() else _files(folder)
+    slices = [each for path in files for each in _slices(path, alone=folder.is_file())]
     _check_one_series(slices)
     rows, columns = slices[0].directions
     normal = _normal(rows, columns)
     slices.sort(key=lambda each: float(each.position @ normal))
     spacing = _slice_spacing(slices, normal)
     _warn_of_tilt(slices, normal, folder)
-    hu = np.stack([_rescaled(each.path, scale) for each in slices])
+    pixels: dict[Path, np.ndarray] = {}  # of files of several frames, which are decoded once
+    hu = np.stack([_rescaled(each, scale, pixels) for each in slices])
     return hu, (spacing, *slices[0].pixel_mm), axis_codes(np.stack([normal, rows, columns]))
 
 
@@ -79,44 +90,76 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _header(path: Path) -> _Slice:
+def _slices(path: Path, alone: bool) -> list[_Slice]:
+    """The slice that a file holds, or the slices of its frames."""
     try:
         dataset = open_dicom(path, stop_before_pixels=True)
     except ValueError as error:
-        raise ValueError(f"{path.name} is {error}") from error
-    _check_slice(dataset, path.name)
-    orientation = _numbers(dataset, "ImageOrientationPatient", 6, path.name)
-    pixel_mm = [float(mm) for mm in dataset.get("PixelSpacing") or (math.nan, math.nan)]
+        raise ValueError(f"{path.name}: {error}") from error
+    try:
+        headers = frame_headers(dataset)
+        if alone and len(headers) == 1:
+            raise ValueError("one DICOM file is one slice: give the folder that holds the whole series")
+        if alone and is_part(dataset):
+            raise ValueError("holds a part of the frames: give the folder that holds all parts")
+    except ValueError as error:
+        raise error if alone else ValueError(f"{path.name} {error}") from error
+    names = [path.name] if len(headers) == 1 else [f"frame {i}" for i in range(1, len(headers) + 1)]
+    if not alone and len(headers) > 1:
+        names = [f"{path.name}, {name}" for name in names]
+    return [_slice(path, frame, *each) for frame, each in enumerate(zip(names, headers, strict=True))]
+
+
+def _slice(path: Path, frame: int, name: str, header: FrameHeader) -> _Slice:
+    _check_slice(header, name)
+    orientation = _numbers(header, "ImageOrientationPatient", 6, name)
+    try:
+        spacing = header.get("PixelSpacing") or (math.nan, math.nan)
+        rows_mm, columns_mm = (float(mm) for mm in spacing)
+        thickness = float(header.get("SpacingBetweenSlices") or header.get("SliceThickness") or math.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} has a spacing or thickness that is no number: its header is damaged"
+        ) from error
     return _Slice(
         path=path,
-        position=_numbers(dataset, "ImagePositionPatient", 3, path.name),
+        frame=frame,
+        name=name,
+        header=header,
+        position=_numbers(header, "ImagePositionPatient", 3, name),
         directions=np.stack([orientation[3:], orientation[:3]]),
-        pixel_mm=(pixel_mm[0], pixel_mm[1]),
-        thickness_mm=float(dataset.get("SpacingBetweenSlices") or dataset.get("SliceThickness") or math.nan),
-        shape=(int(dataset.Rows), int(dataset.Columns)),
-        series=str(dataset.get("SeriesInstanceUID", "")),
+        pixel_mm=(rows_mm, columns_mm),
+        thickness_mm=abs(thickness),
+        shape=(int(header.get("Rows")), int(header.get("Columns"))),
+        series=str(header.get("SeriesInstanceUID", "")),
     )
 
 
-def _check_slice(dataset: Any, name: str) -> None:
+def _check_slice(header: FrameHeader, name: str) -> None:
     """What one slice must be, whatever the others are."""
-    if dataset.get("SOPClassUID") == _DIRECTORY:
+    if header.get("SOPClassUID") == _DIRECTORY:
         raise ValueError(f"{name} is a table of contents: remove it from the folder")
-    if (modality := dataset.get("Modality")) != "CT":
+    if (modality := header.get("Modality")) != "CT":
         raise ValueError(f"{name} is of the modality {modality}: CT is needed")
-    if int(dataset.get("NumberOfFrames") or 1) != 1:
-        raise ValueError(f"{name} holds several frames (enhanced CT): export single slices, or NIfTI")
-    if "LOCALIZER" in (dataset.get("ImageType") or ()):
+    if any("LOCALIZER" in (header.get(kind) or ()) for kind in ("ImageType", "FrameType")):
         raise ValueError(f"{name} is a localizer, no slice of the volume: remove it from the folder")
-    if dataset.get("PhotometricInterpretation") != "MONOCHROME2" or not dataset.get("Rows"):
+    if header.get("PhotometricInterpretation") != "MONOCHROME2" or not header.get("Rows"):
         raise ValueError(f"{name} holds no grey image (MONOCHROME2): a CT slice is needed")
+    try:
+        check_size(header)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
-def _numbers(dataset: Any, field: str, count: int, name: str) -> np.ndarray:
-    values = dataset.get(field)
-    if values is None or len(values) != count or not np.isfinite(np.array(values, dtype=float)).all():
+def _numbers(header: FrameHeader, field: str, count: int, name: str) -> np.ndarray:
+    values = header.get(field)
+    try:
+        numbers = np.array(values, dtype=float)
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
         raise ValueError(f"{name} has no usable {field}: without it the slices cannot be put in order")
-    return np.array(values, dtype=float)
+    return numbers
 
 
 def _check_one_series(slices: Sequence[_Slice]) -> None:
@@ -138,7 +181,7 @@ def _check_one_series(slices: Sequence[_Slice]) -> None:
         for each in slices:
             if not same(each):
                 raise ValueError(
-                    f"{each.path.name} has another {what} than {first.path.name}: the slices make no volume"
+                    f"{each.name} has another {what} than {first.name}: the slices make no volume"
                 )
 
 
@@ -164,12 +207,12 @@ def _slice_spacing(slices: Sequence[_Slice], normal: np.ndarray) -> float:
     same, wide = int(gaps.argmin()), int(gaps.argmax())
     if gaps[same] < 1e-3 * max(spacing, 1e-3):
         raise ValueError(
-            f"{slices[same].path.name} and {slices[same + 1].path.name} lie at the same place: the folder "
+            f"{slices[same].name} and {slices[same + 1].name} lie at the same place: the folder "
             "holds slices twice, or several scans"
         )
     if np.abs(places - places[0] - spacing * np.arange(len(places))).max() <= _UNEVEN * spacing:
         return spacing
-    between = f"between {slices[wide].path.name} and {slices[wide + 1].path.name} are {gaps[wide]:.2f} mm"
+    between = f"between {slices[wide].name} and {slices[wide + 1].name} are {gaps[wide]:.2f} mm"
     if gaps[wide] > 1.5 * usual:
         raise ValueError(f"slices are missing: {between}, elsewhere {usual:.2f} mm; get the whole series")
     raise ValueError(
@@ -188,22 +231,40 @@ def _warn_of_tilt(slices: Sequence[_Slice], normal: np.ndarray, folder: Path) ->
         logger.warning("%s: tilted by %.1f degrees against its slices; read as if upright", folder, tilt)
 
 
-def _rescaled(path: Path, scale: tuple[float, float] | None) -> np.ndarray:
-    """One slice in HU, by its own header unless a scale is given."""
+def _rescaled(each: _Slice, scale: tuple[float, float] | None, pixels: dict[Path, np.ndarray]) -> np.ndarray:
+    """One slice in HU, by its own header unless a scale is given; `pixels` grows with what is decoded."""
     try:
-        dataset = open_dicom(path)
-        if scale is None:
-            scale = _scale(dataset)
-        return hounsfield(stored_pixels(dataset)[None], *scale)[0]
+        stored = _stored(each, pixels)
+        hu = hounsfield(stored[None], *(_scale(each.header) if scale is None else scale))[0]
+        padded = padding(stored, each.header)
+        return np.where(padded, hu.dtype.type(_AIR), hu) if padded.any() else hu
     except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from error
+        raise ValueError(f"{each.name}: {error}") from error
 
 
-def _scale(dataset: Any) -> tuple[float, float]:
-    if dataset.get("RescaleSlope") is None or dataset.get("RescaleIntercept") is None:
+def _stored(each: _Slice, pixels: dict[Path, np.ndarray]) -> np.ndarray:
+    if each.path not in pixels:
+        found = stored_pixels(open_dicom(each.path))
+        if found.ndim == 2:
+            return found
+        pixels[each.path] = found
+    frames = pixels[each.path]
+    if frames.shape[1:] != each.shape or each.frame >= len(frames):
+        raise ValueError("the DICOM file's pixels are not of the shape that its header says")
+    return frames[each.frame]
+
+
+def _scale(header: FrameHeader) -> tuple[float, float]:
+    slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
+    if slope is None or intercept is None:
         raise ValueError(
             "the header has no RescaleSlope and RescaleIntercept: give rescale_slope and _intercept"
         )
-    if (unit := dataset.get("RescaleType") or "HU") != "HU":
+    if (unit := str(header.get("RescaleType") or "HU").strip().upper()) != "HU":
         raise ValueError(f"the values are in {unit}, not HU: give rescale_slope and rescale_intercept")
-    return float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
+    try:
+        return float(slope), float(intercept)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"a rescale slope of {slope} and an intercept of {intercept} are no scale"
+        ) from error

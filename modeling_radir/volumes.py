@@ -79,14 +79,15 @@ def read_volume(
     rescale_slope: float | None = None,
     rescale_intercept: float | None = None,
 ) -> Volume:
-    """Read a CT volume in Hounsfield units, from a NIfTI file or a folder with one DICOM series.
+    """Read a CT volume in Hounsfield units, from a NIfTI file, a DICOM series or an enhanced CT file.
 
     Values are scaled exactly once: by the header's scale, or by the one that is given, which then replaces
     the header's. Axes keep the file's order; the image processor brings them to one frame. An oblique volume
     is named after the nearest axes of the patient. A NIfTI file without any orientation gives axis_codes "".
 
     Args:
-        path: a `.nii` or `.nii.gz` file, or a folder with the files of one DICOM series.
+        path: a `.nii` or `.nii.gz` file, a folder with the files of one DICOM series, or a DICOM file with
+            all of its slices as frames (enhanced CT).
         spacing_mm: along D, H and W, for a file whose header is wrong or blank.
         rescale_slope: HU = rescale_slope * stored + rescale_intercept, with the values as they are stored on
             the disk, for a file whose header is wrong or blank; both or neither.
@@ -107,6 +108,8 @@ def read_volume(
         return Volume(hu, spacing_mm or spacing, codes)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be opened ({error.strerror}): check its permissions") from error
 
 
 def _read_file(
@@ -117,7 +120,7 @@ def _read_file(
     if path.name.lower().endswith(NIFTI_SUFFIXES):
         return read_nifti(path, scale)
     if is_dicom(path):
-        raise ValueError("one DICOM file is one slice: give the folder that holds the whole series")
+        return read_series(path, scale)
     raise ValueError(
         "this is no volume: a .nii or .nii.gz file, or a folder of one DICOM series, is needed; radiographs "
         "go through RadIRCXRImageProcessor"

@@ -1,11 +1,12 @@
 """Made-up DICOM files with the header fields that a test asks for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from pydicom import dcmread
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -101,6 +102,71 @@ def write_series(
         write_dicom(path, stored, "MONOCHROME2", 16, **fields)
         paths.append(path)
     return paths
+
+
+def write_enhanced(
+    path: Path,
+    hu: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    order: Sequence[int] = (),
+    scales: tuple[tuple[int, int], ...] = ((1, -1024),),
+    shared: bool = True,
+    **fields: Any,
+) -> Path:
+    """Write an enhanced CT file: every slice of an axial volume as a frame with its functional groups.
+
+    Args:
+        path: the file.
+        hu: (D, H, W) whole numbers; D grows to the head.
+        spacing_mm: D, H, W.
+        order: of the slices as frames; by D if empty.
+        scales: (RescaleSlope, RescaleIntercept), for one slice after the other, again and again.
+        shared: whether what is the same for all frames stands once, or in each.
+        fields: further fields of the file, as of `write_dicom`.
+    """
+    frames = list(order) or list(range(len(hu)))
+    stored, groups = [], []
+    for index in frames:
+        slope, intercept = scales[index % len(scales)]
+        stored.append((hu[index].astype(np.int32) - intercept) // slope)
+        group = {
+            "PlanePosition": {"ImagePositionPatient": [-100, -120, 30 + spacing_mm[0] * index]},
+            "PixelValueTransformation": {
+                "RescaleSlope": slope,
+                "RescaleIntercept": intercept,
+                "RescaleType": "HU",
+            },
+        }
+        groups.append(group if shared else group | _measures(spacing_mm))
+    enhanced = _CT_FIELDS | {
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.1",
+        "NumberOfFrames": len(frames),
+        "PerFrameFunctionalGroupsSequence": [_groups(group) for group in groups],
+        "SharedFunctionalGroupsSequence": [_groups(_measures(spacing_mm))] if shared else None,
+    }
+    del enhanced["RescaleType"]
+    stack = np.stack(stored).astype(np.int16)
+    wanted = {name: value for name, value in (enhanced | fields).items() if value is not None}
+    write_dicom(path, stack.reshape(-1, hu.shape[2]), "MONOCHROME2", 16, Rows=hu.shape[1], **wanted)
+    return path
+
+
+def _measures(spacing_mm: tuple[float, float, float]) -> dict[str, dict[str, Any]]:
+    return {
+        "PlaneOrientation": {"ImageOrientationPatient": list(AXIAL)},
+        "PixelMeasures": {"PixelSpacing": list(spacing_mm[1:]), "SliceThickness": spacing_mm[0]},
+    }
+
+
+def _groups(groups: dict[str, dict[str, Any]]) -> Dataset:
+    """Functional groups, each a sequence of one item."""
+    made = Dataset()
+    for name, fields in groups.items():
+        item = Dataset()
+        for field, value in fields.items():
+            setattr(item, field, value)
+        setattr(made, f"{name}Sequence", [item])
+    return made
 
 
 def change_dicom(path: Path, **fields: Any) -> None:

@@ -11,7 +11,7 @@ from pydicom.uid import JPEGLosslessSV1, RLELossless
 
 from modeling_radir.volumes import read_volume
 from tests.made_up_ctrate import chest
-from tests.made_up_dicom import AXIAL, change_dicom, write_series
+from tests.made_up_dicom import AXIAL, change_dicom, write_enhanced, write_series
 
 SPACING = (3.0, 0.5, 0.75)
 
@@ -104,7 +104,7 @@ def test_slices_that_drift_from_even_spacing_are_refused(tmp_path: Path) -> None
         ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "another orientation than 003.dcm"),
         ({"PixelSpacing": [0.5, 0.76]}, "another pixel spacing than 003.dcm"),
         ({"Rows": 8, "PixelData": b"\0" * 320}, "another number of rows and columns than 003.dcm"),
-        ({"NumberOfFrames": 2}, r"several frames \(enhanced CT\)"),
+        ({"NumberOfFrames": 2}, r"066\.dcm holds 2 frames without their positions"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "is a localizer"),
         ({"PhotometricInterpretation": "RGB"}, "no grey image"),
         ({"RescaleType": "US"}, "the values are in US, not HU"),
@@ -133,7 +133,7 @@ def test_damaged_slices_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"{paths[4].name}: .*cannot be decoded"):
         read_volume(tmp_path / "d")
     paths[4].write_bytes(b"")
-    with pytest.raises(ValueError, match=f"{paths[4].name} is not a readable DICOM"):
+    with pytest.raises(ValueError, match=f"{paths[4].name}: not a readable DICOM"):
         read_volume(tmp_path / "d")
 
 
@@ -162,3 +162,106 @@ def test_folders_without_slices_are_refused_with_what_to_give(tmp_path: Path) ->
         read_volume(tmp_path / "study")
     with pytest.raises(ValueError, match="no DICOM files: give the folder of one series"):
         read_volume(tmp_path / "study" / "series")
+
+
+# ---- enhanced CT: one file, many frames
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("inside", [True, False])
+def test_an_enhanced_file_equals_its_classic_series(tmp_path: Path, shared: bool, inside: bool) -> None:
+    hu = chest() // 2 * 2
+    scales = ((1, -1024), (2, -1000))
+    order = np.random.default_rng(0).permutation(len(hu)).tolist()
+    (tmp_path / "one").mkdir()
+    path = write_enhanced(tmp_path / "one" / "ct", hu, SPACING, order, scales, shared)
+    write_series(tmp_path / "many", hu, SPACING, scales=scales)
+    one, many = read_volume(path.parent if inside else path), read_volume(tmp_path / "many")
+    assert (one.axis_codes, one.hu.dtype) == (many.axis_codes, many.hu.dtype)
+    assert one.spacing_mm == pytest.approx(many.spacing_mm, abs=1e-4)
+    np.testing.assert_array_equal(one.hu, many.hu)
+    np.testing.assert_array_equal(one.hu, hu)
+
+
+def test_a_compressed_enhanced_file_is_read(tmp_path: Path) -> None:
+    dataset = dcmread(write_enhanced(tmp_path / "ct", chest(), SPACING))
+    dataset.compress(RLELossless)
+    dataset.save_as(tmp_path / "ct")
+    np.testing.assert_array_equal(read_volume(tmp_path / "ct").hu, chest())
+
+
+def test_the_parts_of_a_concatenation_make_one_volume(tmp_path: Path) -> None:
+    fields = {"ConcatenationUID": "1.2.9", "InConcatenationTotalNumber": 2}
+    for part, order in enumerate((range(5), range(5, 10))):
+        write_enhanced(
+            tmp_path / f"part{part}", chest(), SPACING, order, InConcatenationNumber=part + 1, **fields
+        )
+    np.testing.assert_array_equal(read_volume(tmp_path).hu, chest())
+    with pytest.raises(ValueError, match=r"part0: holds a part of the frames: give the folder"):
+        read_volume(tmp_path / "part0")
+
+
+def test_enhanced_files_with_missing_frames_are_refused(tmp_path: Path) -> None:
+    order = [0, 1, 2, 3, 5, 6, 7, 8, 9]
+    with pytest.raises(ValueError, match=r"slices are missing: between frame 4 and frame 5 are 6\.00 mm"):
+        read_volume(write_enhanced(tmp_path / "ct", chest(), SPACING, order))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"PerFrameFunctionalGroupsSequence": None}, "holds 10 frames without their positions"),
+        ({"SharedFunctionalGroupsSequence": None}, "frame 1 has no usable ImageOrientationPatient"),
+        ({"NumberOfFrames": 9}, "holds 9 frames and describes 10"),
+        ({"Modality": "MR"}, "frame 1 is of the modality MR"),
+        ({"PixelData": b"\0" * 100}, "frame 1: the DICOM file's pixels cannot be decoded"),
+    ],
+)
+def test_enhanced_files_that_make_no_volume_are_refused_in_words(
+    tmp_path: Path, fields: dict, words: str
+) -> None:
+    path = write_enhanced(tmp_path / "ct", chest(), SPACING, **fields)
+    with pytest.raises(ValueError, match=f"ct: {words}"):
+        read_volume(path)
+
+
+def test_frames_without_a_position_are_refused(tmp_path: Path) -> None:
+    dataset = dcmread(write_enhanced(tmp_path / "ct", chest(), SPACING))
+    del dataset.PerFrameFunctionalGroupsSequence[3].PlanePositionSequence
+    dataset.save_as(tmp_path / "ct")
+    with pytest.raises(ValueError, match="frame 4 has no usable ImagePositionPatient"):
+        read_volume(tmp_path / "ct")
+
+
+# ---- padding, empty fields
+
+
+@pytest.mark.parametrize("value", [-2000, 2**16 - 2000])
+def test_padding_becomes_air(tmp_path: Path, value: int) -> None:
+    hu = chest()
+    for path in write_series(tmp_path / "d", hu, SPACING):
+        dataset = dcmread(path)
+        stored = dataset.pixel_array.copy()
+        stored[0, :3] = -2000
+        dataset.PixelData = stored.tobytes()
+        dataset.add_new("PixelPaddingValue", "SS" if value < 0 else "US", value)
+        dataset.save_as(path)
+    seen = read_volume(tmp_path / "d").hu
+    assert (seen[:, 0, :3] == -1024).all()
+    np.testing.assert_array_equal(seen[:, 1:], hu[:, 1:])
+
+
+def test_an_empty_scale_is_none(tmp_path: Path) -> None:
+    for path in write_series(tmp_path / "d", chest(), SPACING):
+        change_dicom(path, RescaleSlope="", RescaleIntercept="", RescaleType="")
+    with pytest.raises(ValueError, match="no RescaleSlope and RescaleIntercept"):
+        read_volume(tmp_path / "d")
+
+
+def test_folders_that_cannot_be_opened_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(ValueError, match=r"cannot be opened \(Permission denied\)"):
+        read_volume(tmp_path)
