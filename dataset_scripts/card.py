@@ -18,6 +18,7 @@ from dataset_scripts.folder import (
     studies_shards,
     table_path,
 )
+from dataset_scripts.markdown import code, plain
 from dataset_scripts.ontology import Ontology
 from dataset_scripts.plumbing.atomic import atomic_path
 from dataset_scripts.records import SPLITS, Sharing
@@ -99,11 +100,11 @@ def _files(folder: Path, config: str, split: str) -> list[Path]:
 
 
 def _body(facts: BuildFacts, ontology: Ontology) -> str:
-    return f"""# {facts.name}, for retrieval by anatomy
+    return f"""# {plain(facts.name)}, for retrieval by anatomy
 
-{_SHARING[facts.sharing]} Source: {facts.homepage}. Licence of the source: {facts.licence}.
+{_SHARING[facts.sharing]} Source: {plain(facts.homepage)}. Licence of the source: {plain(facts.licence)}.
 
-Built by RadIR {facts.version}: `{facts.command}` (ontology {facts.ontology[:12]}).
+Built by RadIR {facts.version}: {code(facts.command)} (ontology {facts.ontology[:12]}).
 
 {_table(("split", "patients", "studies", "images"), _split_rows(facts))}
 
@@ -113,7 +114,7 @@ Relevance is RaTEScore's formula over the entities of the `{facts.scorer["name"]
 of one split: complete for validation and test, the best candidates for train. `anatomy` is empty for the
 whole report. Sub-anatomies are merged into their parents.
 
-{facts.label_origin}
+{plain(facts.label_origin)}
 
 ## Left out
 {sum(facts.skipped.values()):,} records, listed in skipped.csv:
@@ -147,6 +148,6 @@ def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
     numeric = [isinstance(cell, int) for cell in rows[0]]
     lines = [columns, ["---:" if is_number else "---" for is_number in numeric], *rows]
     return "\n".join(
-        "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in line) + " |"
+        "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else plain(str(cell)) for cell in line) + " |"
         for line in lines
     )

@@ -35,6 +35,7 @@ from dataset_scripts.folder import (
     table_path,
 )
 from dataset_scripts.hub import Operation, RepoInfo, check_own, files_of, progress_bars, push_in_one_commit
+from dataset_scripts.markdown import code, plain
 from dataset_scripts.plumbing.atomic import atomic_path
 from dataset_scripts.plumbing.manifest import MANIFEST, digest, files_below
 from dataset_scripts.records import SPLITS, Sharing
@@ -178,10 +179,11 @@ def _project(sources: Sequence[Path], target: Path, columns: tuple[str, ...]) ->
 def _body(facts: BuildFacts) -> str:
     tables = "\n".join(f"| {config} | {', '.join(columns)} |" for config, columns in _PUBLISHED.items())
     counts = ", ".join(f"{count:,} {split}" for split, count in facts.images.items())
-    return f"""# {facts.name}: identifiers and relevance
+    name, homepage, licence = map(plain, (facts.name, facts.homepage, facts.licence))
+    return f"""# {name}: identifiers and relevance
 
-Which images of {facts.name} ({facts.homepage}) show similar findings, anatomy by anatomy, without a report,
-a sentence or an image. Licence of the source: {facts.licence}. The identifiers are its own: what they lead to
+Which images of {name} ({homepage}) show similar findings, anatomy by anatomy, without a report,
+a sentence or an image. Licence of the source: {licence}. The identifiers are its own: what they lead to
 is had from there alone, on its terms.
 
 Images: {counts}.
@@ -195,8 +197,8 @@ The columns image, report, findings and impression of `studies` and text of `fin
 entities behind the relevance, volumes, and the list of skipped records.
 
 ## Back to text and images
-With your own copy of the source, RadIR {facts.version} builds the full dataset (`{facts.command}`), with the
-same identifiers:
+With your own copy of the source, RadIR {facts.version} builds the full dataset
+({code(facts.command)}), with the same identifiers:
 
 ```python
 from datasets import load_dataset

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from dataset_scripts.markdown import plain
+
 
 class Cell(NamedTuple):
     """What a cell shows, whether it is the best of its group, and its 95% interval, which the report adds."""
@@ -33,11 +35,12 @@ class Table:
     def markdown(self) -> str:
         """The table alone, in Markdown; the best in bold."""
         rule = ["---" if column < self.text_columns else "---:" for column in range(len(self.heads))]
-        rows = [[f"**{cell.text}**" if cell.best else cell.text for cell in row] for row in self.rows]
-        lines = [self.heads, rule, *rows]
-        return "\n".join(
-            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-        )
+        rows = [
+            [f"**{plain(cell.text)}**" if cell.best else plain(cell.text) for cell in row]
+            for row in self.rows
+        ]
+        lines = [[*map(plain, self.heads)], rule, *rows]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def percent(value: float | None) -> str:

@@ -32,6 +32,7 @@ from datasets.table import embed_table_storage
 from tqdm.auto import tqdm
 
 from dataset_scripts.card import licence_fields
+from dataset_scripts.markdown import plain
 from dataset_scripts.records import Sharing
 from eval.items import WHOLE, Items
 from eval.judged import GAIN_SCALE, REPORT_PREFIX, JudgedBlock, JudgedTask
@@ -203,7 +204,7 @@ def _readme(items: Items, about: dict[str, Any]) -> str:
             f" The source is {facts.sharing.value} under {facts.licence}: what is in here stays where that "
             "licence lets it be."
         )
-    return f"""# {about["dataset"]}, {about["split"]}: corpus, queries and gains
+    return f"""# {plain(about["dataset"])}, {plain(about["split"])}: corpus, queries and gains
 
 {content}
 

@@ -34,7 +34,7 @@ def latex_tables(results: Mapping[str, Any]) -> str:
     needed = " ".join(f"\\usepackage{{{name}}}" for name in _PACKAGES)
     about = f"% {results['dataset']}, {results['split']}: written by `radir evaluate`. Needs {needed}"
     return (
-        "\n\n".join([about.replace("\n", " "), *(latex_table(table) for table in all_tables(results))]) + "\n"
+        "\n\n".join([" ".join(about.split()), *(latex_table(table) for table in all_tables(results))]) + "\n"
     )
 
 

@@ -5,6 +5,7 @@ the first kind may be written anew when a model is pushed, the second never.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from dataset_scripts.card import licence_fields
 from dataset_scripts.folder import CARD
+from dataset_scripts.markdown import code, fenced, plain
 from dataset_scripts.plumbing.atomic import atomic_path
 from eval.model_facts import ModelFacts, is_local_path
 from eval.model_results import TASK, ModelResults
@@ -95,7 +97,7 @@ def model_card(folder: Path, results: ModelResults | None = None, model_id: str 
         radir_card=_BLANK,
         **licence,
     )
-    sections = [f"# {model_id.split('/')[-1]}", *_sections(facts, model_id, results)]
+    sections = [f"# {plain(model_id.split('/')[-1])}", *_sections(facts, model_id, results)]
     text = f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
     return text.replace(_BLANK, _digest(text), 1)
 
@@ -175,7 +177,8 @@ def _code(facts: ModelFacts, model_id: str, fusion: bool) -> str:
     image = "chest.nii.gz" if facts.takes_volumes else "chest.png"
     anatomy = next(iter(facts.config.get("anatomies") or {}), None)
     conditional = (
-        f'\npart = model.get_conditional_features(pixel_values, anatomy="{anatomy}")  # (1, 1, {width})'
+        f"\npart = model.get_conditional_features(pixel_values, anatomy={_quoted(anatomy)})"
+        f"  # (1, 1, {width})"
         if fusion and anatomy
         else ""
     )
@@ -188,8 +191,8 @@ def _code(facts: ModelFacts, model_id: str, fusion: bool) -> str:
     return f"""```python
 from transformers import AutoModel, AutoProcessor
 
-model = AutoModel.from_pretrained("{model_id}", trust_remote_code=True)
-processor = AutoProcessor.from_pretrained("{model_id}", trust_remote_code=True)
+model = AutoModel.from_pretrained({_quoted(model_id)}, trust_remote_code=True)
+processor = AutoProcessor.from_pretrained({_quoted(model_id)}, trust_remote_code=True)
 
 pixel_values = processor(images="{image}", return_tensors="pt")["pixel_values"]
 whole = model.get_image_features(pixel_values)  # (1, {width}){conditional}
@@ -202,6 +205,11 @@ similarity = (whole @ text.T).item()
 All features have length 1: their dot product is the cosine. {note}"""
 
 
+def _quoted(text: str) -> str:
+    """A Python string on one line."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def _architecture(facts: ModelFacts) -> str:
     config = facts.config
     fusion = config.get("fusion_config") or {}
@@ -211,7 +219,7 @@ def _architecture(facts: ModelFacts) -> str:
         "fusion_model": f"cross-attention, {_sizes(fusion)}",
     }
     rows = [
-        f"| {_PARTS.get(part, part)} | {kinds.get(part, '')} | {count:,} |"
+        f"| {_PARTS.get(part, plain(part))} | {kinds.get(part, '')} | {count:,} |"
         for part, count in sorted(facts.parameters.items(), key=lambda item: -item[1])
     ]
     total = f"| all | features of {config['projection_dim']} numbers | {sum(facts.parameters.values()):,} |"
@@ -229,7 +237,7 @@ def _architecture(facts: ModelFacts) -> str:
     if names and fusion:
         lines.append(
             f"<details><summary>The {len(names)} anatomies that it knows by name</summary>\n\n"
-            + ", ".join(names)
+            + ", ".join(map(plain, names))
             + "\n\n</details>"
         )
     return "\n\n".join(lines)
@@ -237,7 +245,7 @@ def _architecture(facts: ModelFacts) -> str:
 
 def _tower(config: dict[str, Any]) -> str:
     name = config.get("architecture") or config.get("model_type", "")
-    return ", ".join(filter(None, [f"`{name}`", _sizes(config)]))
+    return ", ".join(filter(None, [code(name), _sizes(config)]))
 
 
 def _sizes(config: dict[str, Any]) -> str:
@@ -251,17 +259,18 @@ def _training(facts: ModelFacts) -> str:
     data = facts.data
     said = "The training data are not recorded."
     if data.get("name"):
-        said = f"Trained on {data['name']} ({data.get('homepage') or 'no page given'}), licence: "
-        said += f"{data.get('licence') or 'unknown'}; {_SHARING.get(data.get('sharing', ''), _SHARING[''])}"
+        homepage, licence = (plain(data.get(key) or "") for key in ("homepage", "licence"))
+        said = f"Trained on {plain(data['name'])} ({homepage or 'no page given'}), licence: "
+        said += f"{licence or 'unknown'}; {_SHARING.get(data.get('sharing', ''), _SHARING[''])}"
     if "started_from" in data:
         earlier = (data["started_from"] or {}).get("name") or "data that are not known"
-        said += f" It started from a model trained on {earlier}; the terms are the stricter of both."
+        said += f" It started from a model trained on {plain(earlier)}; the terms are the stricter of both."
     parts = [said]
     if facts.training.get("seconds"):
         parts.append(f"{facts.training['seconds']:,.0f} seconds. {_losses(facts.training)}".strip())
     if facts.settings:
         listed = yaml.safe_dump(facts.settings, sort_keys=False, allow_unicode=True)
-        parts.append(f"<details><summary>Settings</summary>\n\n```yaml\n{listed}```\n\n</details>")
+        parts.append(f"<details><summary>Settings</summary>\n\n{fenced(listed, 'yaml')}\n\n</details>")
     return "\n\n".join(parts)
 
 
@@ -292,8 +301,8 @@ def _use_and_limits(facts: ModelFacts, results: ModelResults | None) -> str:
     tested = (
         "It has not been tested at all."
         if results is None
-        else f"It was tested on {results.dataset} ({results.split}) alone: not on other hospitals, devices, "
-        "protocols, age groups or diseases."
+        else f"It was tested on {plain(results.dataset)} ({plain(results.split)}) alone: not on other "
+        "hospitals, devices, protocols, age groups or diseases."
     )
     phantom = (
         "- It has seen drawn phantoms alone and knows nothing of patients.\n"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
 
+from dataset_scripts.markdown import code, plain
 from eval.evaluation_folder import RESULTS
 from eval.model_facts import read_json
 from eval.summary import MACRO, REGIONS
@@ -89,7 +90,7 @@ class ModelResults:
             for metric in _METRICS:
                 for k, value in self.block.get(task, {}).get(metric, {}).items():
                     bounds = self.block[task].get(f"{metric}_ci95", {}).get(k, [None, None])
-                    if value is not None:
+                    if isinstance(value, int | float):  # nothing but figures goes into a card
                         yield Figure(task, metric, k, value, None if None in bounds else bounds)
 
     def eval_results(self) -> list[EvalResult]:
@@ -137,8 +138,8 @@ class ModelResults:
             for k in self.block[task][metric]
         ]
         about = (
-            f"Split `{self.split}` of {self.dataset}: {self.n_images:,} images of {self.n_subjects:,} "
-            "patients. Percents with 95% intervals (bootstrap over patients). A candidate is correct if its "
+            f"Split {code(self.split)} of {plain(self.dataset)}: {self.n_images:,} images of "
+            f"{self.n_subjects:,} patients. Percents with 95% intervals (bootstrap over patients). A candidate is correct if its "
             f"relevance is {self.limit}; queries without a correct one are left out of Recall. A dash stands "
             "for what is not defined."
         )
@@ -156,7 +157,7 @@ class ModelResults:
         lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
         for region, about in regions.items():
             counts = (f"{about['n_anatomies']:,}", f"{about['n_queries']:,}")
-            lines.append([region, *counts, *(self._cell(about, "recall", k) for k in ks)])
+            lines.append([plain(region), *counts, *(self._cell(about, "recall", k) for k in ks)])
         yield "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
     @staticmethod

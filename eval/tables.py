@@ -6,6 +6,7 @@ Percents of two decimals; the best model is marked, references (random, oracle) 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dataset_scripts.markdown import plain
 from eval.cells import Cell, Table, competitors, marked, percent, with_interval, with_ranges
 from eval.comparison_tables import differences_table, intervals_table, wins_table
 from eval.gold_tables import gold_tables
@@ -61,9 +62,9 @@ def all_tables(results: Results) -> list[Table]:
 
 def markdown_tables(results: Results) -> str:
     """tables.md: what was evaluated and how, then all tables."""
-    parts = [f"# {results['dataset']}, {results['split']}", introduction(results)]
+    parts = [f"# {plain(results['dataset'])}, {plain(results['split'])}", introduction(results)]
     for table in all_tables(results):
-        parts += [f"## {table.title}", table.markdown(), *([table.note] if table.note else [])]
+        parts += [f"## {plain(table.title)}", table.markdown(), *([plain(table.note)] if table.note else [])]
     return "\n\n".join(parts) + "\n"
 
 

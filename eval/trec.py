@@ -22,6 +22,7 @@ import pyarrow as pa
 from pyarrow import csv
 from tqdm.auto import tqdm
 
+from dataset_scripts.markdown import plain
 from eval.embeddings import Ranking
 from eval.judged import GAIN_SCALE, REPORT_PREFIX, JudgedTask, escape
 from eval.tasks import CONDITIONAL
@@ -144,7 +145,7 @@ def _with_model(rows: Mapping[str, pa.Array], model: str) -> pa.Table:
 
 
 def _readme(about: Mapping[str, Any]) -> str:
-    return f"""# TREC runs and qrels: {about["dataset"]}, {about["split"]}
+    return f"""# TREC runs and qrels: {plain(about["dataset"])}, {plain(about["split"])}
 
 One folder a task; conditional tasks are `conditional/ANATOMY/`.
 
