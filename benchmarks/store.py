@@ -242,8 +242,6 @@ def step(name: str, folder: Path, more: list[str]) -> dict[str, Any]:
         return {"seconds": timed(lambda: store.save(folder / "half", dtype="float16"))}
     if name == "first":
         return {"seconds": timed(lambda: write_first_version(folder / "mapped", folder / "first"))}
-    if name == "verify":
-        return {"seconds": timed(EntityStore.load(folder / "mapped").verify)}
     if name == "ids":
         known = EntityStore.load(folder / "mapped").keys["study_id"].chunk(0).dictionary
         return {"ids": known.take(np.random.default_rng(1).integers(0, len(known), BATCH)).to_pylist()}
@@ -269,7 +267,7 @@ def report(folder: Path, repeats: int) -> list[str]:
     """Do all steps and return the lines of the result."""
     steps = {name: in_new_process("--step", name, "--folder", folder) for name in ("records", "build")}
     (folder / "ids.json").write_text(json.dumps(in_new_process("--step", "ids", "--folder", folder)))
-    steps |= {n: in_new_process("--step", n, "--folder", folder) for n in ("half", "first", "verify")}
+    steps |= {n: in_new_process("--step", n, "--folder", folder) for n in ("half", "first")}
     counts = json.loads((folder / "mapped" / "manifest.json").read_text())["counts"]
     first = (
         "entities.parquet",
@@ -293,8 +291,7 @@ def report(folder: Path, repeats: int) -> list[str]:
     lines += [
         f"Building from {counts['keys']:,} records with a scorer that costs next to nothing: "
         f"{steps['build']['seconds']:.0f} s, {steps['build']['anonymous']:,.0f} MB of memory at its peak, "
-        f"beside the pages of its files; `verify` {steps['verify']['seconds']:.1f} s; converting to float16 "
-        f"{steps['half']['seconds']:.1f} s.",
+        f"beside the pages of its files; converting to float16 {steps['half']['seconds']:.1f} s.",
         "",
         f"| reader | open | memory, MB | not shared, MB | {BATCH} studies, first | next anatomy | again |",
         "|---|---:|---:|---:|---:|---:|---:|",

@@ -9,17 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from dataset_scripts.entities import ENTITY_TYPES, Entity
+from dataset_scripts.entities import Entity
 from dataset_scripts.lexicon import default_lexicon, split_form
 from dataset_scripts.ratescore import (
     NO_ENTITIES_SCORE,
-    OPPOSED,
-    EntityEmbeddings,
+    DirectedScore,
     RateScoreWeights,
-    similarity,
-    tie_rank,
+    directed_score,
+    harmonic_mean,
 )
 from dataset_scripts.store import EntityStore, Scorer
 
@@ -36,11 +33,9 @@ class Match:
         entity, entity_type, position: the entity, one of ``ENTITY_TYPES``, and its place in its text, from 0.
         match, match_type, match_position: the same of what it matched.
         similarity: cosine, -1 to 1.
-        weight: affinity of the two types, w of ``ratescore.directed_score``.
-        sign: n there: neg_weight if the types contradict each other, else 1.
-        opposed: whether they do.
-        share: weight / sum of weights, 0 to 1; what the entity counts for.
-        contribution: similarity * sign * share; the contributions sum to the directed score.
+        weight, sign, opposed: as of ``ratescore.BestMatch``.
+        share, contribution: as of ``ratescore.DirectedScore``; the shares sum to 1, the contributions to the
+            score.
     """
 
     entity: str
@@ -171,16 +166,14 @@ def explain(
         ValueError: there is no such row; -1 stands for a missing text, which has no score.
     """
     weights = weights or RateScoreWeights.named()
-    names = [store.entities(row) for row in (left_row, right_row)]
-    sides = [_embedded(store, row) for row in (left_row, right_row)]
-    if not names[0] or not names[1]:
+    left, right = store.entities(left_row), store.entities(right_row)
+    if not left or not right:
         nothing = Direction(0.0, ())
         return Explanation(NO_ENTITIES_SCORE, nothing, nothing)
-    forward = _direction(names[0], names[1], sides[0], sides[1], weights)
-    backward = _direction(names[1], names[0], sides[1], sides[0], weights)
-    total = forward.score + backward.score
-    score = 2.0 * forward.score * backward.score / total if total != 0 else 0.0
-    return Explanation(score, forward, backward)
+    sides = store.entity_embeddings(left_row), store.entity_embeddings(right_row)
+    forward = _direction(left, right, directed_score(*sides, weights))
+    backward = _direction(right, left, directed_score(*sides[::-1], weights))
+    return Explanation(harmonic_mean(forward.score, backward.score), forward, backward)
 
 
 def explain_hits(
@@ -193,6 +186,11 @@ def explain_hits(
         hit_texts: the hits' findings; a text without entities is explained as such.
         scorer: finds and embeds entities.
         weights: of the types; None takes the paper's.
+
+    Example:
+        >>> from dataset_scripts.entities import LexicalScorer
+        >>> explain_hits("Small effusion.", ["No effusion."], LexicalScorer())[0].line()
+        'small effusion ≠ no effusion (0.83, contradicts); pleura ~ no effusion (0.03, far)'
     """
     records = [("query", "", query_text), *((f"hit {i}", "", text) for i, text in enumerate(hit_texts))]
     store = EntityStore.build(records, scorer)
@@ -200,67 +198,22 @@ def explain_hits(
     return [explain(store, weights, query, hit) for hit in hits]
 
 
-def explain_texts(
-    query_text: str, hit_text: str, scorer: Scorer, weights: RateScoreWeights | None = None
-) -> Explanation:
-    """Explain the score of two texts, where there is no store.
-
-    Example:
-        >>> from dataset_scripts.entities import LexicalScorer
-        >>> explain_texts("Small effusion.", "No effusion.", LexicalScorer()).line()
-        'small effusion ≠ no effusion (0.83, contradicts); pleura ~ no effusion (0.03, far)'
-    """
-    return explain_hits(query_text, [hit_text], scorer, weights)[0]
-
-
-def _embedded(store: EntityStore, row: int) -> EntityEmbeddings:
-    ids = store.entity_ids[store.indptr[row] : store.indptr[row + 1]]
-    return EntityEmbeddings(
-        np.asarray(store.embeddings)[ids], np.asarray(store.entity_types)[ids].astype(np.int64)
-    )
-
-
-def _direction(
-    names: Sequence[Entity],
-    other_names: Sequence[Entity],
-    query: EntityEmbeddings,
-    match: EntityEmbeddings,
-    weights: RateScoreWeights,
-) -> Direction:
-    """Return one direction, with the matches and the order of additions of ``ratescore.directed_score``."""
-    cosines = similarity(query.vectors, match.vectors)
-    found: list[tuple[int, int, float, float, float]] = []
-    numerator = denominator = 0.0
-    for i, query_type in enumerate(query.types):
-        j = max(
-            range(len(match.types)),
-            key=lambda k: (cosines[i, k], tie_rank(int(query_type), int(match.types[k]))),
+def _direction(query: Sequence[Entity], other: Sequence[Entity], found: DirectedScore) -> Direction:
+    """Put names to the entities of one direction."""
+    matches = [
+        Match(
+            *(query[item.query].text, query[item.query].type, item.query),
+            *(other[item.match].text, other[item.match].type, item.match),
+            item.similarity,
+            item.weight,
+            item.sign,
+            item.opposed,
+            found.share(item),
+            found.contribution(item),
         )
-        w = float(weights.affinity[query_type, match.types[j]])
-        n = float(weights.signs[query_type, match.types[j]])
-        s = float(cosines[i, j])
-        numerator += s * w * n
-        denominator += w
-        found.append((i, j, s, w, n))
-    score = numerator / denominator if denominator != 0 else 0.0
-    matches = [_match(names, other_names, *item, denominator) for item in found]
-    return Direction(score, tuple(sorted(matches, key=lambda item: -item.share)))
-
-
-def _match(
-    names: Sequence[Entity],
-    other_names: Sequence[Entity],
-    i: int,
-    j: int,
-    s: float,
-    w: float,
-    n: float,
-    total: float,
-) -> Match:
-    one, other = names[i], other_names[j]
-    share = w / total if total != 0 else 0.0
-    opposed = bool(OPPOSED[ENTITY_TYPES.index(one.type), ENTITY_TYPES.index(other.type)])
-    return Match(one.text, one.type, i, other.text, other.type, j, s, w, n, opposed, share, s * n * share)
+        for item in found.matches
+    ]
+    return Direction(found.score, tuple(sorted(matches, key=lambda item: -item.share)))
 
 
 def _words(text: str, entity_type: str) -> str:

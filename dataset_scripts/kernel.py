@@ -212,7 +212,8 @@ def meet(
     """Compute the second direction and write the harmonic means of both.
 
     Args:
-        out: float32; the matches are its rows from ``top`` on, the queries its columns from ``left`` on.
+        out: float32 or float64; the matches are its rows from ``top`` on, the queries its columns from
+            ``left`` on.
         mirror: write the transpose as well, with rows from ``left`` and columns from ``top`` on.
         forward: (matches, queries or more) float64, the first direction as `directed` writes it.
         sides: as of `directed`, but swapped.
@@ -243,7 +244,7 @@ def fold(out: np.ndarray, corner: int, forward: np.ndarray, texts: int, first: i
     """Write the harmonic means of texts with themselves, whose two directions are each other's transpose.
 
     Args:
-        out: float32, written from (corner, corner) on; symmetric.
+        out: float32 or float64, written from (corner, corner) on; symmetric.
         forward: (texts, texts or more) float64.
     """
     back = np.zeros((TILE, TILE + 8))
@@ -275,58 +276,6 @@ def spread(
         known = scores[row_of[i]]
         for j in range(len(column_of)):
             row[j] = known[column_of[j]] if column_of[j] >= 0 else np.nan
-
-
-@compiled
-def count_bins(
-    counts: np.ndarray,
-    scores: np.ndarray,
-    row_times: np.ndarray,
-    column_times: np.ndarray,
-    edges: np.ndarray,
-    guess: np.ndarray,
-    diagonal: bool,
-    first: int,
-    last: int,
-) -> None:
-    """Add pairs to the histograms first to last, each of an equal share of the rows, as NumPy bins them.
-
-    Args:
-        counts: (P, B) int64, added to: P histograms, so that threads do not meet.
-        scores: (R, C) float32; with ``diagonal`` only those above the diagonal count.
-        row_times, column_times: (R,) and (C,) int64, how often each text occurs.
-        edges: (B + 1,) float64, ascending; the last bin includes its right edge.
-        guess: (G,) int64, a bin near the start of each of G equal parts of the range.
-    """
-    parts, bins = counts.shape
-    rows, columns = scores.shape
-    scale = len(guess) / (edges[bins] - edges[0])
-    for part in range(first, last):
-        mine = counts[part]
-        for i in range(part * rows // parts, (part + 1) * rows // parts):
-            for j in range(i + 1 if diagonal else 0, columns):
-                score = np.float64(scores[i, j])
-                if score < edges[0] or score > edges[bins]:
-                    continue
-                at = guess[min(int((score - edges[0]) * scale), len(guess) - 1)]
-                while at > 0 and score < edges[at]:
-                    at -= 1
-                while at < bins - 1 and score >= edges[at + 1]:
-                    at += 1
-                mine[at] += row_times[i] * column_times[j]
-
-
-@compiled
-def count_over(
-    counts: np.ndarray, scores: np.ndarray, times: np.ndarray, threshold: float, first: int, last: int
-) -> None:
-    """Add to ``counts[i]``, (R,) int64, how many columns score above the threshold; rows first to last."""
-    for i in range(first, last):
-        row = scores[i]
-        found = 0
-        for j in range(len(times)):
-            found += times[j] if row[j] > threshold else 0
-        counts[i] += found
 
 
 @compiled

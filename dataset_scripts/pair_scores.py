@@ -25,26 +25,24 @@ class Texts:
     Attributes:
         rows: (n,) int64, rows of the store, each once.
         place: (R,) int64, where each row of the list is in ``rows``; -1 where there is no text.
-        times: (n,) int64, how often each text is in the list.
         store: the entities.
     """
 
     rows: np.ndarray
     place: np.ndarray
-    times: np.ndarray
     store: EntityStore
 
     @classmethod
     def of(cls, store: EntityStore, rows: np.ndarray) -> "Texts":
         """Sort a list of rows, (R,) int64 with -1 where there is no text."""
         present = rows >= 0
-        unique, inverse, times = np.unique(rows[present], return_inverse=True, return_counts=True)
+        unique, inverse = np.unique(rows[present], return_inverse=True)
         order = np.argsort(store.indptr[unique + 1] - store.indptr[unique], kind="stable")
         rank = np.empty(len(order), dtype=np.int64)
         rank[order] = np.arange(len(order))
         place = np.full(len(rows), -1, dtype=np.int64)
         place[present] = rank[inverse]
-        return cls(unique[order], place, times[order], store)
+        return cls(unique[order], place, store)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -105,12 +103,12 @@ class PairScores:
         self._budget_bytes = budget_bytes
         self._ties, self._weight, self._sign = tie_tables(weights)
 
-    def matrix(self, left: Texts, right: Texts) -> np.ndarray:
-        """Return all scores: (len(left), len(right)) float32; symmetric if ``left is right``."""
-        out = np.empty((len(left), len(right)), dtype=np.float32)
+    def matrix(self, left: Texts, right: Texts, dtype: type = np.float32) -> np.ndarray:
+        """Return all scores: (len(left), len(right)) of a float dtype; symmetric if ``left is right``."""
+        out: np.ndarray = np.empty((len(left), len(right)), dtype=dtype)
         room = self._room(left, right)
         for down, across, sides in self._pairs(left, right):
-            self.fill(out, (down.start, across.start), *sides, left is right, room)
+            self._fill(out, (down.start, across.start), *sides, left is right, room)
         return out
 
     def stream(self, left: Texts, right: Texts) -> Iterator[tuple[slice, slice, np.ndarray]]:
@@ -123,7 +121,7 @@ class PairScores:
         for down, across, sides in self._pairs(left, right):
             rows, columns = down.stop - down.start, across.stop - across.start
             out = space[: rows * columns].reshape(rows, columns)
-            self.fill(out, (0, 0), *sides, False, room)
+            self._fill(out, (0, 0), *sides, False, room)
             yield down, across, out
 
     def _room(self, left: Texts, right: Texts) -> np.ndarray:
@@ -142,7 +140,7 @@ class PairScores:
                 diagonal = left is right and across == down
                 yield down, across, (mine, mine if diagonal else right.entities(across))
 
-    def fill(
+    def _fill(
         self,
         out: np.ndarray,
         corner: tuple[int, int],
@@ -154,7 +152,7 @@ class PairScores:
         """Write the scores of two spans of texts.
 
         Args:
-            out: float32, written from ``corner`` on: rows of ``left``, columns of ``right``.
+            out: float32 or float64, written from ``corner`` on: rows of ``left``, columns of ``right``.
             left, right: the same object for the texts with themselves.
             mirror: write the transpose as well, from (corner[1], corner[0]) on.
             room: (rows * (columns + _PADDING) or more,) float64, overwritten.

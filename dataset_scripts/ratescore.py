@@ -5,6 +5,8 @@ as its relevance (eq. 3). The affinity matrices below are its figures.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -138,25 +140,86 @@ def tie_rank(query_type: int, match_type: int) -> int:
     return len(ENTITY_TYPES) if query_type == match_type else len(ENTITY_TYPES) - 1 - match_type
 
 
-def directed_score(query: EntityEmbeddings, match: EntityEmbeddings, weights: RateScoreWeights) -> float:
-    """Return one direction of RaTEScore: how well ``match`` covers the entities of ``query``.
+class BestMatch(NamedTuple):
+    """One entity of the query and its single best match in the other text.
 
-    Each entity i of the query takes its single best match j by cosine s; with w = affinity[type i, type j]
-    and n = neg_weight if the two types contradict each other, else 1, the score is sum(s w n) / sum(w).
-    Note that n is in the numerator alone. It is 0 if the weights sum to 0.
+    Attributes:
+        query, match: positions of the two in their texts, from 0.
+        similarity: s, their cosine.
+        weight: w, affinity of their types.
+        opposed: whether the two types contradict each other.
+        sign: n, neg_weight if they do, else 1.
+    """
+
+    query: int
+    match: int
+    similarity: float
+    weight: float
+    opposed: bool
+    sign: float
+
+
+@dataclass(frozen=True)
+class DirectedScore:
+    """One direction of RaTEScore: how well the other text covers the entities of the query.
+
+    Attributes:
+        matches: one for each entity of the query, in their order.
+    """
+
+    matches: tuple[BestMatch, ...]
+
+    @cached_property
+    def total_weight(self) -> float:
+        """sum(w) over the matches."""
+        total = 0.0
+        for found in self.matches:  # one after the other: `sum` rounds otherwise from Python 3.12 on
+            total += found.weight
+        return total
+
+    @cached_property
+    def score(self) -> float:
+        """sum(s w n) / sum(w); 0 where the weights sum to 0. Note that n is in the numerator alone."""
+        earned = 0.0
+        for found in self.matches:
+            earned += found.similarity * found.weight * found.sign
+        return earned / self.total_weight if self.total_weight != 0 else 0.0
+
+    def share(self, found: BestMatch) -> float:
+        """w / sum(w): what an entity counts for, 0 to 1."""
+        return found.weight / self.total_weight if self.total_weight != 0 else 0.0
+
+    def contribution(self, found: BestMatch) -> float:
+        """s n w / sum(w): what an entity adds to the score."""
+        return found.similarity * found.sign * self.share(found)
+
+
+def directed_score(
+    query: EntityEmbeddings, match: EntityEmbeddings, weights: RateScoreWeights
+) -> DirectedScore:
+    """Return one direction of RaTEScore, with the matches that it is made of.
+
+    Each entity i of the query takes its single best match j by cosine s, ties by `tie_rank`; its weight is
+    w = affinity[type i, type j], its sign n = neg_weight if the two types contradict each other, else 1.
     """
     cosines = similarity(query.vectors, match.vectors)
     signs = weights.signs
-    numerator = denominator = 0.0
+    matches = []
     for i, query_type in enumerate(query.types):
         j = max(
             range(len(match.types)),
             key=lambda k: (cosines[i, k], tie_rank(int(query_type), int(match.types[k]))),
         )
-        w = weights.affinity[query_type, match.types[j]]
-        numerator += cosines[i, j] * w * signs[query_type, match.types[j]]
-        denominator += w
-    return float(numerator / denominator) if denominator != 0 else 0.0
+        types = query_type, match.types[j]
+        w, n = float(weights.affinity[types]), float(signs[types])
+        matches.append(BestMatch(i, j, float(cosines[i, j]), w, bool(OPPOSED[types]), n))
+    return DirectedScore(tuple(matches))
+
+
+def harmonic_mean(forward: float, backward: float) -> float:
+    """Return the RaTEScore from its two directions: their harmonic mean, 0 where they sum to 0."""
+    total = forward + backward
+    return 2.0 * forward * backward / total if total != 0 else 0.0
 
 
 def rate_score(query: EntityEmbeddings, match: EntityEmbeddings, weights: RateScoreWeights) -> float:
@@ -173,5 +236,4 @@ def rate_score(query: EntityEmbeddings, match: EntityEmbeddings, weights: RateSc
         return NO_ENTITIES_SCORE
     forward = directed_score(query, match, weights)
     backward = directed_score(match, query, weights)
-    total = forward + backward
-    return 2.0 * forward * backward / total if total != 0 else 0.0
+    return harmonic_mean(forward.score, backward.score)

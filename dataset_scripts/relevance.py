@@ -1,27 +1,26 @@
-"""RaTEScore between many texts at once, exactly: blocks, streams, neighbours and counts from an EntityStore.
+"""RaTEScore between many texts at once, exactly: blocks, pairs and neighbours from an EntityStore.
 
 For a text j, let c_j[v] = s w n and w_j[v] = w be what entity v of the vocabulary earns by its best match in
 j (notation of ``ratescore.directed_score``). The direction i -> j is then sum(c_j[v]) / sum(w_j[v]) over the
 entities v of i. The best matches of a tile of texts serve all texts on the other side, and both directions of
 a pair follow from one set of similarities.
 
-Every score is float32 of what ``ratescore.rate_score`` returns, whatever the blocks, tiles and threads. (The
-similarities come from float64 matrix products, rounded to 2^-20; where one lies within the last bit of a
-product of a rounding boundary, odds of about one in a billion, it may fall on the other side.)
+Every score is what ``ratescore.rate_score`` returns, whatever the blocks, tiles and threads; `pairs` gives it
+as it is, the others as float32. (The similarities come from float64 matrix products, rounded to 2^-20; where
+one lies within the last bit of a product of a rounding boundary, odds of about one in a billion, it may fall
+on the other side.)
 """
-
-from collections.abc import Iterator
 
 import numpy as np
 
 from dataset_scripts import kernel
 from dataset_scripts.pair_scores import PairScores, Texts
-from dataset_scripts.ratescore import EntityEmbeddings, RateScoreWeights, rate_score
+from dataset_scripts.ratescore import RateScoreWeights, rate_score
 from dataset_scripts.store import EntityStore
 from dataset_scripts.workers import Workers, rows_worth
 
-_BLOCK = 4096  # rows and columns of a block of `blocks`
-_GUESSES = 1024  # parts of a histogram's range with a bin to start from
+_CELLS = 2**22  # of a block for `pairs`: 32 MB
+_CELLS_PER_PAIR = 16  # a block of so many cells for each pair costs less than smaller blocks
 
 
 class RelevanceEngine:
@@ -35,7 +34,6 @@ class RelevanceEngine:
             texts is never split, so that two texts of 5,000 entities each take 300 MB whatever the budget.
         threads: by default all cores that this process may use, or ``OMP_NUM_THREADS``.
         table_bytes: bound on the kept table of similarities of the most frequent entities; 256 MB hold 8,192.
-        device: "cpu", or a torch device such as "cuda" for ``dataset_scripts.kernel_torch``.
 
     Raises:
         ValueError: the budget, the table or the number of threads is not positive.
@@ -48,7 +46,6 @@ class RelevanceEngine:
         budget_bytes: int = 256 * 2**20,
         threads: int | None = None,
         table_bytes: int = 256 * 2**20,
-        device: str = "cpu",
     ) -> None:
         if budget_bytes < 1:
             raise ValueError(f"budget_bytes is {budget_bytes}: give the working memory in bytes, more than 0")
@@ -58,16 +55,7 @@ class RelevanceEngine:
         self.weights = weights or RateScoreWeights.named()
         self.budget_bytes = budget_bytes
         self._workers = Workers(threads)
-        self._types = np.asarray(store.entity_types, dtype=np.int64)
-        self._scores = self._pair_scores(table_bytes, device)
-
-    def _pair_scores(self, table_bytes: int, device: str) -> PairScores:
-        arguments = (self.store, self.weights, self.budget_bytes, table_bytes, self._workers)
-        if device == "cpu":
-            return PairScores(*arguments)
-        from dataset_scripts.kernel_torch import TorchPairScores
-
-        return TorchPairScores(*arguments, device)
+        self._scores = PairScores(store, self.weights, budget_bytes, table_bytes, self._workers)
 
     def prepare(self) -> None:
         """Fill the table of similarities now: seconds, once, before many small calls as in training.
@@ -81,8 +69,46 @@ class RelevanceEngine:
         rows = self._checked(np.array([row, column]))
         if (rows < 0).any():
             return float("nan")
-        left, right = (self._entities(r) for r in rows)
+        left, right = (self.store.entity_embeddings(r) for r in rows.tolist())
         return rate_score(left, right, self.weights)
+
+    def pairs(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return the RaTEScore of text rows[i] with text columns[i]; each different pair is scored once.
+
+        Args:
+            rows, columns: (n,) int, text rows of the store; -1 where there is no text.
+
+        Returns:
+            (n,) float64, to the bit what ``ratescore.rate_score`` returns; NaN where either is -1.
+
+        Raises:
+            ValueError: a row number is not in the store, or the lengths differ.
+        """
+        rows, columns = self._checked(rows), self._checked(columns)
+        if len(rows) != len(columns):
+            raise ValueError(f"there are {len(rows)} rows and {len(columns)} columns: pairs need as many")
+        # The score is symmetric: one number stands for a pair whichever way round.
+        both = np.sort(np.stack([rows, columns]), axis=0) + 1  # from 0 on
+        codes, inverse = np.unique(both[0] * (len(self.store) + 1) + both[1], return_inverse=True)
+        scores = np.full(len(codes), np.nan)
+        first, second = np.divmod(codes, len(self.store) + 1)
+        self._fill_pairs(scores, first - 1, second - 1)
+        return scores[inverse.reshape(-1)]
+
+    def _fill_pairs(self, scores: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+        """Write the scores of pairs, sorted by row: by blocks, halved until most of a block is asked for."""
+        if not len(rows):
+            return
+        left, right = self._texts(rows), self._texts(columns)
+        cells = len(left) * len(right)
+        if cells > min(_CELLS, _CELLS_PER_PAIR * len(rows)) and len(rows) > 1:
+            half = len(rows) // 2
+            self._fill_pairs(scores[:half], rows[:half], columns[:half])
+            self._fill_pairs(scores[half:], rows[half:], columns[half:])
+            return
+        block = self._scores.matrix(left, right, np.float64)
+        there = (left.place >= 0) & (right.place >= 0)
+        scores[there] = block[left.place[there], right.place[there]]
 
     def block(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Return the RaTEScores of all rows with all columns; each pair once where the columns are the rows.
@@ -105,39 +131,6 @@ class RelevanceEngine:
         arguments = (out, scores, left.place, right.place)
         self._workers.share(kernel.spread, len(rows), arguments, at_least=rows_worth(len(columns)))
         return out
-
-    def blocks(
-        self,
-        rows: np.ndarray,
-        columns: np.ndarray | None = None,
-        height: int = _BLOCK,
-        width: int = _BLOCK,
-    ) -> Iterator[tuple[slice, slice, np.ndarray]]:
-        """Stream the RaTEScores of all rows with all columns.
-
-        Args:
-            rows, columns: (R,) and (C,) int, text rows; without columns those are the rows, and only blocks
-                on and above the diagonal come: the rest is their transpose.
-            height, width: of a block; without columns the height is both.
-
-        Yields:
-            (slice of the rows, slice of the columns, (r, c) float32 as `block` gives it), row by row.
-
-        Raises:
-            ValueError: a row number is not in the store, or height or width is below 1.
-        """
-        if height < 1 or width < 1:
-            raise ValueError(
-                f"height and width are {height} and {width}: a block has 1 row and column or more"
-            )
-        rows = self._checked(rows)
-        others = rows if columns is None else self._checked(columns)
-        width = height if columns is None else width
-        for top in range(0, len(rows), height):
-            part = slice(top, min(len(rows), top + height))
-            for left in range(top if columns is None else 0, len(others), width):
-                across = slice(left, min(len(others), left + width))
-                yield part, across, self.block(rows[part], others[across])
 
     def top_k(self, rows: np.ndarray, columns: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the k most relevant columns of each row, never holding the whole matrix.
@@ -168,70 +161,6 @@ class RelevanceEngine:
                 self._merge(best[across], np.ascontiguousarray(scores.T), right, down)
         return _unpacked(best[left.place])
 
-    def histogram(
-        self, rows: np.ndarray, columns: np.ndarray | None = None, edges: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Count the pairs by their score, as ``numpy.histogram`` would.
-
-        Args:
-            rows, columns: (R,) and (C,) int, text rows; without columns, the unordered pairs of two different
-                positions in rows. Texts of -1 are left out.
-            edges: (B + 1,) ascending; by default 100 bins from 0 to 1.
-
-        Returns:
-            (B,) int64 counts; scores outside the edges are not counted.
-
-        Raises:
-            ValueError: a row number is not in the store, or the edges do not ascend.
-        """
-        edges = np.linspace(0.0, 1.0, 101) if edges is None else np.asarray(edges, dtype=np.float64)
-        if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
-            raise ValueError(f"edges must be two or more ascending numbers; got {edges}")
-        left = self._texts(self._checked(rows))
-        right = left if columns is None else self._texts(self._checked(columns))
-        range_starts = np.linspace(edges[0], edges[-1], _GUESSES, endpoint=False)
-        guess = np.maximum(np.searchsorted(edges, range_starts, side="right") - 1, 0)
-        counts = np.zeros((4 * self._workers.threads, len(edges) - 1), dtype=np.int64)
-        for down, across, scores in self._scores.stream(left, right):
-            diagonal = columns is None and down == across
-            times = (left.times[down], right.times[across])
-            if diagonal:  # a text that occurs n times makes n (n - 1) / 2 pairs with itself
-                own, twins = scores.diagonal().astype(np.float64), times[0] * (times[0] - 1) // 2
-                counts[0] += np.histogram(own, edges, weights=twins)[0].astype(np.int64)
-            arguments = (counts, scores, *times, edges, guess, diagonal)
-            self._workers.share(kernel.count_bins, len(counts), arguments)
-        return counts.sum(axis=0)
-
-    def count_above(
-        self, rows: np.ndarray, threshold: float, columns: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Return for each row how many columns score above a threshold.
-
-        Args:
-            rows, columns: (R,) and (C,) int, text rows; without columns, the other rows. -1 counts nothing.
-            threshold: scores must be greater.
-
-        Returns:
-            (R,) int64.
-
-        Raises:
-            ValueError: a row number is not in the store.
-        """
-        left = self._texts(self._checked(rows))
-        right = left if columns is None else self._texts(self._checked(columns))
-        counts = np.zeros(len(left) + 1, dtype=np.int64)  # the last one of -1
-        for down, across, scores in self._scores.stream(left, right):
-            self._workers.share(
-                kernel.count_over, len(scores), (counts[down], scores, right.times[across], threshold)
-            )
-            if columns is None and down == across:
-                counts[down] -= scores.diagonal() > threshold
-            elif columns is None:
-                turned = np.ascontiguousarray(scores.T)
-                arguments = (counts[across], turned, left.times[down], threshold)
-                self._workers.share(kernel.count_over, len(turned), arguments)
-        return counts[left.place]
-
     def _checked(self, rows: np.ndarray) -> np.ndarray:
         rows = np.asarray(rows, dtype=np.int64)
         if rows.ndim != 1 or (rows.size and (rows.min() < -1 or rows.max() >= len(self.store))):
@@ -240,10 +169,6 @@ class RelevanceEngine:
                 + (f" from {rows.min()} to {rows.max()}" if rows.size else "")
             )
         return rows
-
-    def _entities(self, row: int) -> EntityEmbeddings:
-        ids = self.store.entity_ids[self.store.indptr[row] : self.store.indptr[row + 1]]
-        return EntityEmbeddings(self.store.embeddings[ids], self._types[ids])
 
     def _texts(self, rows: np.ndarray) -> "Texts":
         return Texts.of(self.store, rows)

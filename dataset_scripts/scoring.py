@@ -7,27 +7,14 @@ that are equally near are told apart by ``ratescore.tie_rank`` (the package leav
 and cosines are rounded to 2^-20.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dataset_scripts.entities import ENTITY_TYPES
-from dataset_scripts.ratescore import (
-    NO_ENTITIES_SCORE,
-    OPPOSED,
-    SIMILARITY_STEPS,
-    RateScoreWeights,
-    similarity,
-    tie_rank,
-)
+from dataset_scripts.ratescore import RateScoreWeights
 from dataset_scripts.relevance import RelevanceEngine
 from dataset_scripts.store import EntityStore, Scorer
-
-_RANKS = len(ENTITY_TYPES) + 1  # of a tie
-_TIE_RANKS = np.array([[tie_rank(q, m) for m in range(5)] for q in range(5)], dtype=np.int32)
-_BUDGET_BYTES = 64 * 2**20  # working memory for a batch of pairs
-_TABLE_MAX_BYTES = 256 * 2**20  # an entity x entity table may take this much: 8,192 entities
 
 
 def score_texts(
@@ -65,8 +52,8 @@ def score_texts(
             "each candidate needs its reference; for every candidate with every reference use "
             "score_all_pairs (--all-pairs)"
         )
-    store, rows, columns = _store(candidates, references, scorer)
-    return _score_pairs(store, rows, columns, weights or RateScoreWeights.named("long", None))
+    engine, rows, columns = _engine(candidates, references, scorer, weights)
+    return engine.pairs(rows, columns)
 
 
 def score_all_pairs(
@@ -89,8 +76,7 @@ def score_all_pairs(
     """
     _check_texts(candidates, "candidates")
     _check_texts(references, "references")
-    store, rows, columns = _store(candidates, references, scorer)
-    engine = RelevanceEngine(store, weights or RateScoreWeights.named("long", None))
+    engine, rows, columns = _engine(candidates, references, scorer, weights)
     return engine.block(rows, columns)
 
 
@@ -184,120 +170,11 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _store(
-    candidates: Sequence[str], references: Sequence[str], scorer: Scorer
-) -> tuple[EntityStore, np.ndarray, np.ndarray]:
-    """Return the entities of all texts, and the store's rows of the candidates and of the references."""
+def _engine(
+    candidates: Sequence[str], references: Sequence[str], scorer: Scorer, weights: RateScoreWeights | None
+) -> tuple[RelevanceEngine, np.ndarray, np.ndarray]:
+    """Return an engine for all texts, and the store's rows of the candidates and of the references."""
     unique = {text: str(number) for number, text in enumerate(dict.fromkeys([*candidates, *references]))}
     store = EntityStore.build(((key, "", text) for text, key in unique.items()), scorer)
-    return (
-        store,
-        store.rows([unique[text] for text in candidates], ""),
-        store.rows([unique[text] for text in references], ""),
-    )
-
-
-def _score_pairs(
-    store: EntityStore, rows: np.ndarray, columns: np.ndarray, weights: RateScoreWeights
-) -> np.ndarray:
-    """Return the RaTEScore of text rows[i] with text columns[i]: (n,) float64.
-
-    Equal to ``ratescore.rate_score``; different pairs are scored once, in batches of one shape.
-    """
-    # The score is symmetric: one number stands for the pair whichever way round.
-    codes = np.minimum(rows, columns) * len(store) + np.maximum(rows, columns)
-    unique, inverse = np.unique(codes, return_inverse=True)
-    left, right = np.divmod(unique, max(1, len(store)))
-    lengths = np.diff(store.indptr)
-    shapes = np.stack([lengths[left], lengths[right]])  # (2, P): entities on either side
-    scores = np.full(len(unique), NO_ENTITIES_SCORE)
-    similarities = _Similarities(store, float((shapes[0] * shapes[1]).sum()))
-    for batch in _batches(shapes, store.embeddings.shape[1]):
-        sides = (_ids(store, left[batch]), _ids(store, right[batch]))
-        types = [np.asarray(store.entity_types)[ids].astype(np.int64) for ids in sides]
-        steps = similarities(*sides)  # (b, n, m)
-        forward = _directed(steps, types[0], types[1], weights)
-        backward = _directed(steps.transpose(0, 2, 1), types[1], types[0], weights)
-        total = forward + backward
-        scores[batch] = np.divide(2.0 * forward * backward, total, out=np.zeros_like(total), where=total != 0)
-    return scores[inverse.reshape(-1)]
-
-
-def _batches(shapes: np.ndarray, dimension: int) -> Iterator[np.ndarray]:
-    """Cut the pairs into batches of one shape within the budget; those without entities are left out.
-
-    Args:
-        shapes: (2, P) int, numbers of entities.
-        dimension: of an embedding.
-
-    Yields:
-        Positions of pairs, (b,) int64.
-    """
-    order = np.lexsort(shapes)
-    order = order[(shapes[:, order] > 0).all(axis=0)]
-    if not len(order):
-        return
-    edges = np.flatnonzero(np.diff(shapes[:, order], axis=1).any(axis=0)) + 1
-    for group in np.split(order, edges):
-        n, m = (int(count) for count in shapes[:, group[0]])
-        # float64 vectors of both sides, then for each pair of entities cosine, steps, key and a copy
-        size = max(1, _BUDGET_BYTES // (8 * (n + m) * dimension + 40 * n * m))
-        for start in range(0, len(group), size):
-            yield group[start : start + size]
-
-
-def _ids(store: EntityStore, rows: np.ndarray) -> np.ndarray:
-    """Return the entity ids of texts that have equally many: (b, n) int64."""
-    start = np.asarray(store.indptr)[rows]
-    count = int(store.indptr[rows[0] + 1] - start[0])
-    return np.asarray(store.entity_ids)[start[:, None] + np.arange(count)].astype(np.int64)
-
-
-class _Similarities:
-    """Similarities of entities in whole steps of 2^-20: from a table of all if that is the lesser work.
-
-    Args:
-        store: the entities.
-        wanted: how many will be asked for, counted with repetitions.
-    """
-
-    def __init__(self, store: EntityStore, wanted: float) -> None:
-        self._embeddings = store.embeddings
-        count = len(store.entity_texts)
-        self._table: np.ndarray | None = None
-        if count**2 <= wanted and 4 * count**2 <= _TABLE_MAX_BYTES:
-            self._table = np.empty((count, count), dtype=np.int32)
-            for start in range(0, count, 512):
-                part = slice(start, start + 512)
-                self._table[part] = _steps(similarity(self._embeddings[part], self._embeddings))
-
-    def __call__(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Return (b, n, m) int32 for entity ids (b, n) and (b, m)."""
-        if self._table is not None:
-            return self._table[left[:, :, None], right[:, None, :]]
-        vectors = [np.asarray(self._embeddings)[ids].astype(np.float64) for ids in (left, right)]
-        return _steps(vectors[0] @ vectors[1].transpose(0, 2, 1))
-
-
-def _steps(cosines: np.ndarray) -> np.ndarray:
-    return np.rint(cosines * SIMILARITY_STEPS).astype(np.int32)
-
-
-def _directed(
-    steps: np.ndarray, query_types: np.ndarray, match_types: np.ndarray, weights: RateScoreWeights
-) -> np.ndarray:
-    """Return how well each match covers its query, as ``ratescore.directed_score``: (b,) float64.
-
-    Args:
-        steps: (b, n, m) int32 similarities, n entities of the query, m of the match.
-        query_types, match_types: (b, n) and (b, m) int.
-        weights: of the types.
-    """
-    ranks = _TIE_RANKS[query_types[:, :, None], match_types[:, None, :]]
-    best = (steps * _RANKS + ranks).argmax(axis=2)  # (b, n)
-    matched = np.take_along_axis(match_types, best, axis=1)
-    cosines = np.take_along_axis(steps, best[:, :, None], axis=2)[:, :, 0] / SIMILARITY_STEPS
-    weight = weights.affinity[query_types, matched]
-    signs = np.where(OPPOSED[query_types, matched], weights.neg_weight, 1.0)
-    earned, total = (cosines * weight * signs).sum(axis=1), weight.sum(axis=1)
-    return np.divide(earned, total, out=np.zeros_like(total), where=total != 0)
+    rows, columns = (store.rows([unique[text] for text in side], "") for side in (candidates, references))
+    return RelevanceEngine(store, weights or RateScoreWeights.named("long", None)), rows, columns

@@ -27,6 +27,7 @@ import pyarrow as pa
 from dataset_scripts import store_files as files
 from dataset_scripts.entities import ENTITY_TYPES, Entity
 from dataset_scripts.plumbing.atomic import atomic_path
+from dataset_scripts.ratescore import EntityEmbeddings
 from dataset_scripts.store_build import ENTITIES_AT_ONCE, build_store, check_dtype, check_vectors
 from dataset_scripts.store_files import FILES, FORMAT, FORMAT_VERSION, MANIFEST, Scorer
 from dataset_scripts.store_keys import KEYS_SCHEMA, KeyIndex, sorted_keys
@@ -89,7 +90,7 @@ class EntityStore:
     Attributes:
         entity_texts: V entity texts.
         entity_types: (V,) int8, positions in ``ENTITY_TYPES``.
-        embeddings: (V, D) float32 or float16, rows L2-normalised; ``vectors`` gives float32.
+        embeddings: (V, D) float32 or float16, rows L2-normalised.
         texts: T unique texts.
         indptr: (T + 1,) int64; text t has the entities ``entity_ids[indptr[t]:indptr[t + 1]]``, in text
         order. entity_ids: (nnz,) int32.
@@ -207,9 +208,15 @@ class EntityStore:
         ids = self.entity_ids[self.indptr[row] : self.indptr[row + 1]].tolist()
         return [Entity(self.entity_texts[i], ENTITY_TYPES[self.entity_types[i]]) for i in ids]
 
-    def vectors(self, entity_ids: np.ndarray) -> np.ndarray:
-        """Return the embeddings of some entities: (n,) int to (n, D) float32, whatever they are stored as."""
-        return self.embeddings[entity_ids].astype(np.float32, copy=False)
+    def entity_embeddings(self, row: int) -> EntityEmbeddings:
+        """Return the entities of one row as `ratescore.rate_score` takes them, in text order.
+
+        Raises:
+            ValueError: there is no such row.
+        """
+        row = self._checked(row)
+        ids = self.entity_ids[self.indptr[row] : self.indptr[row + 1]]
+        return EntityEmbeddings(self.embeddings[ids], self.entity_types[ids].astype(np.int64))
 
     def _checked(self, row: int) -> int:
         if not 0 <= row < len(self):
@@ -224,7 +231,7 @@ class EntityStore:
             dtype: "float32" or "float16"; by default that of the embeddings.
 
         Raises:
-            ValueError: the store's content is not sound, see ``verify``.
+            ValueError: ids, rows or embeddings are out of range.
         """
         stored = check_dtype(dtype or self.embeddings.dtype.name)
         self._check_content()
@@ -259,7 +266,7 @@ class EntityStore:
 
     @classmethod
     def load(cls, folder: Path, scorer: Scorer | None = None, memory_map: bool = True) -> "EntityStore":
-        """Open a store; only its manifest and the sizes of its files are checked, see ``verify``.
+        """Open a store; only its manifest and the sizes of its files are checked, not their content.
 
         Args:
             folder: the folder.
@@ -298,22 +305,6 @@ class EntityStore:
                 "build it again"
             )
         return store
-
-    def verify(self) -> None:
-        """Read everything and check it: each file's SHA-256, and that the content is sound.
-
-        Raises:
-            ValueError: a file has changed since it was written, or ids, rows or embeddings are out of range.
-        """
-        if self.origin is not None:
-            folder = self.origin[0]
-            manifest = files.read_manifest(folder)
-            for name in FILES:
-                if files.file_digest(folder / name) != manifest["sha256"][name]:
-                    raise ValueError(
-                        f"{folder / name} is not what was written (SHA-256): copy it or build the store again"
-                    )
-        self._check_content()
 
     def _check_content(self) -> None:
         rows = sorted_keys(self.keys).column("row").to_numpy()

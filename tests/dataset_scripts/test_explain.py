@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from dataset_scripts.entities import ENTITY_TYPES, Entity, LexicalScorer
-from dataset_scripts.explain import Direction, Explanation, Match, explain, explain_hits, explain_texts
-from dataset_scripts.ratescore import EntityEmbeddings, RateScoreWeights, directed_score, rate_score
+from dataset_scripts.explain import Direction, Explanation, Match, explain, explain_hits
+from dataset_scripts.ratescore import RateScoreWeights, directed_score, rate_score
 from dataset_scripts.relevance import RelevanceEngine
-from dataset_scripts.store import EntityStore
+from dataset_scripts.store import EntityStore, Scorer
 
 LEXICAL = LexicalScorer()
 LEFT = "Small left pleural effusion. No pneumothorax. Heart size is normal."
@@ -41,11 +41,10 @@ def random_store(texts: int = 24) -> EntityStore:
     return EntityStore.build([(str(i), "", text) for i, text in enumerate(words)], RandomScorer())
 
 
-def side(store: EntityStore, row: int) -> EntityEmbeddings:
-    ids = store.entity_ids[store.indptr[row] : store.indptr[row + 1]]
-    return EntityEmbeddings(
-        np.asarray(store.embeddings)[ids], np.asarray(store.entity_types)[ids].astype(int)
-    )
+def explain_texts(
+    query: str, hit: str, scorer: Scorer, weights: RateScoreWeights | None = None
+) -> Explanation:
+    return explain_hits(query, [hit], scorer, weights)[0]
 
 
 @pytest.mark.parametrize("neg_weight", [0.3612, None])
@@ -55,11 +54,11 @@ def test_the_score_is_that_of_the_formula_to_the_bit(affinity: str, neg_weight: 
     for row in range(len(store)):
         for column in range(len(store)):
             found = explain(store, weights, row, column)
-            left, right = side(store, row), side(store, column)
+            left, right = store.entity_embeddings(row), store.entity_embeddings(column)
             assert found.score == rate_score(left, right, weights)
             if len(left.types) and len(right.types):
-                assert found.forward.score == directed_score(left, right, weights)
-                assert found.backward.score == directed_score(right, left, weights)
+                assert found.forward.score == directed_score(left, right, weights).score
+                assert found.backward.score == directed_score(right, left, weights).score
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -90,7 +89,7 @@ def test_every_entity_has_its_nearest_match_and_ties_prefer_its_own_type() -> No
     ties = 0
     for row in range(len(store)):
         for column in range(len(store)):
-            left, right = side(store, row), side(store, column)
+            left, right = store.entity_embeddings(row), store.entity_embeddings(column)
             if not len(left.types) or not len(right.types):
                 continue
             found = explain(store, weights, row, column).forward.matches

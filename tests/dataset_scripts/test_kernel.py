@@ -22,17 +22,6 @@ def test_merged_candidates_descend_with_ties_by_position_and_negative_scores_las
         assert (best[0, 7:] == kernel.MISSING).all()
 
 
-@pytest.mark.parametrize("edges", [np.linspace(0, 1, 8), np.array([0.1, 0.10001, 0.5, 0.99])])
-def test_bins_are_numpys(edges: np.ndarray) -> None:
-    rng = np.random.default_rng(0)
-    scores = np.r_[rng.random(500), edges, -1, 2].astype(np.float32)[None]
-    for guess in (np.zeros(64, np.int64), np.full(64, len(edges) - 2)):  # any guess leads there
-        counts = np.zeros((1, len(edges) - 1), np.int64)
-        ones = np.ones(scores.shape[1], np.int64)
-        kernel.count_bins(counts, scores, ones, ones, edges, guess, False, 0, 1)
-        np.testing.assert_array_equal(counts[0], np.histogram(scores.astype(float), edges)[0])
-
-
 def test_without_a_place_for_machine_code_it_is_compiled_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

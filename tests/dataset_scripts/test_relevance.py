@@ -1,4 +1,4 @@
-"""Promises of the relevance engine: blocks and neighbours equal the plain formula, whatever the chunks."""
+"""Promises of the relevance engine: blocks, pairs and neighbours equal the formula, whatever the chunks."""
 
 import csv
 import pickle
@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from dataset_scripts import relevance
 from dataset_scripts.entities import LexicalScorer
-from dataset_scripts.ratescore import RateScoreWeights
+from dataset_scripts.explain import explain
+from dataset_scripts.ratescore import RateScoreWeights, rate_score
 from dataset_scripts.relevance import RelevanceEngine
 from dataset_scripts.sentences import split_sentences
 from dataset_scripts.store import EntityStore
@@ -49,7 +51,7 @@ def lexical_store(texts: list[str]) -> EntityStore:
     return EntityStore.build([(str(i), "", text) for i, text in enumerate(texts)], LexicalScorer())
 
 
-def pairs(engine: RelevanceEngine, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def one_by_one(engine: RelevanceEngine, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return np.array([[engine.pair(r, c) for c in columns] for r in rows], np.float32)
 
 
@@ -64,13 +66,13 @@ def test_block_equals_the_formula_on_random_entities(affinity: str, seed: int) -
     assert block.shape == (5, 30)
     # Rounded cosines are the formula's own; the rest is float32. Random negative cosines can make sums near
     # 0.
-    np.testing.assert_allclose(block, pairs(engine, rows, columns), rtol=2e-4, atol=1e-5)
+    np.testing.assert_allclose(block, one_by_one(engine, rows, columns), rtol=2e-4, atol=1e-5)
 
 
 def test_block_equals_the_formula_on_texts() -> None:
     engine = RelevanceEngine(lexical_store(TEXTS))
     rows = np.arange(len(TEXTS))
-    np.testing.assert_allclose(engine.block(rows, rows), pairs(engine, rows, rows), atol=1e-5)
+    np.testing.assert_allclose(engine.block(rows, rows), one_by_one(engine, rows, rows), atol=1e-5)
 
 
 def test_block_equals_the_formula_on_open_reports(shared_data: Path) -> None:
@@ -80,7 +82,7 @@ def test_block_equals_the_formula_on_open_reports(shared_data: Path) -> None:
     engine = RelevanceEngine(lexical_store(list(dict.fromkeys(sentences + reports[:12]))))
     rows = np.arange(len(engine.store))
     block = engine.block(rows, rows)
-    np.testing.assert_allclose(block, pairs(engine, rows, rows), atol=1e-5)
+    np.testing.assert_allclose(block, one_by_one(engine, rows, rows), atol=1e-5)
     assert ((block >= 0) & (block <= 1)).all()
 
 
@@ -113,8 +115,8 @@ def test_missing_texts_are_nan_and_empty_ones_one_half() -> None:
 def test_scores_are_the_reference_rounded_to_float32(seed: int) -> None:
     engine = RelevanceEngine(random_store(70, 50, seed=seed))  # two tiles
     rows = np.arange(70)
-    np.testing.assert_array_equal(engine.block(rows, rows), pairs(engine, rows, rows))
-    np.testing.assert_array_equal(engine.block(rows[::2], rows), pairs(engine, rows[::2], rows))
+    np.testing.assert_array_equal(engine.block(rows, rows), one_by_one(engine, rows, rows))
+    np.testing.assert_array_equal(engine.block(rows[::2], rows), one_by_one(engine, rows[::2], rows))
 
 
 @pytest.mark.parametrize("table_bytes", [0, 4 * 20**2, 2**28])
@@ -129,47 +131,48 @@ def test_chunks_tables_and_threads_do_not_change_a_bit(budget_bytes: int, table_
     np.testing.assert_array_equal(engine.block(rows[:40], rows), expected[:40])
 
 
-def test_blocks_cover_every_pair_once() -> None:
-    engine = RelevanceEngine(random_store(50, seed=2))
-    rows, columns = np.r_[np.arange(50), -1, 3], np.arange(20)
-    whole = np.full((52, 52), -1, np.float32)
-    for down, across, scores in engine.blocks(rows, height=15):
-        assert (whole[down, across] == -1).all()
-        whole[down, across] = scores
-        whole[across, down] = scores.T
-    np.testing.assert_array_equal(whole, engine.block(rows, rows))
-    parts = [scores for _, _, scores in engine.blocks(rows, columns, height=100, width=7)]
-    np.testing.assert_array_equal(np.concatenate(parts, axis=1), engine.block(rows, columns))
+@pytest.mark.parametrize(("cells", "per_pair"), [(1, 1), (50, 8), (2**22, 16)])
+@pytest.mark.parametrize("neg_weight", [0.3612, None])
+@pytest.mark.parametrize("affinity", ["long", "short"])
+def test_pairs_blocks_and_explanations_are_the_reference_to_the_bit(
+    affinity: str, neg_weight: float | None, cells: int, per_pair: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relevance, "_CELLS", cells)
+    monkeypatch.setattr(relevance, "_CELLS_PER_PAIR", per_pair)
+    store, weights = random_store(40, 12, seed=6), RateScoreWeights.named(affinity, neg_weight)
+    engine = RelevanceEngine(store, weights)
+    rows, columns = np.random.default_rng(1).integers(0, 40, size=(2, 150))
+    sides = [store.entity_embeddings(row) for row in range(40)]
+    expected = [rate_score(sides[i], sides[j], weights) for i, j in zip(rows, columns, strict=True)]
+    found = engine.pairs(rows, columns)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(engine.pairs(columns, rows), expected)
+    everyone = np.arange(40)
+    block = engine.block(everyone, everyone)
+    np.testing.assert_array_equal(block[rows, columns], np.array(expected, np.float32))
+    told = [explain(store, weights, i, j).score for i, j in zip(rows, columns, strict=True)]
+    assert told == expected
+    assert expected.count(0.5) > 10  # texts without entities
 
 
-@pytest.mark.parametrize("budget_bytes", [1, 2**28])
-def test_histogram_and_counts_are_those_of_the_matrix(budget_bytes: int) -> None:
-    engine = RelevanceEngine(random_store(40, seed=5), budget_bytes=budget_bytes)
-    rows = np.r_[np.arange(40), np.arange(10), -1]  # some texts twice
-    block = RelevanceEngine(engine.store).block(rows, rows)
-    above = block[np.triu_indices(len(rows), 1)]
-    for edges in (np.linspace(0, 1, 101), np.array([-1.0, 0.25, 0.5, 0.51, 1.0])):
-        known = above[~np.isnan(above)].astype(float)
-        np.testing.assert_array_equal(engine.histogram(rows, edges=edges), np.histogram(known, edges)[0])
-        across = block[:7, 30:].astype(float)
-        found = engine.histogram(rows[:7], rows[30:], edges)
-        np.testing.assert_array_equal(found, np.histogram(across[~np.isnan(across)], edges)[0])
-    others = ~np.eye(len(rows), dtype=bool)
-    np.testing.assert_array_equal(engine.count_above(rows, 0.5), ((block > 0.5) & others).sum(axis=1))
-    found = engine.count_above(rows[:7], 0.5, rows[30:])
-    np.testing.assert_array_equal(found, (block[:7, 30:] > 0.5).sum(axis=1))
+def test_pairs_of_missing_texts_are_nan() -> None:
+    engine = RelevanceEngine(lexical_store(TEXTS))
+    found = engine.pairs(np.array([-1, 0, -1, 6, 0]), np.array([-1, -1, 7, 0, 1]))
+    np.testing.assert_array_equal(found, [np.nan, np.nan, np.nan, 0.5, 1.0])
+    assert engine.pairs(np.array([], int), np.array([], int)).shape == (0,)
 
 
 def test_memory_stays_within_the_budget_whatever_the_number_of_texts() -> None:
-    store, budget = random_store(3000, 400, seed=1), 4 * 2**20
+    store, budget = random_store(1500, 400, seed=1), 2 * 2**20
     engine = RelevanceEngine(store, budget_bytes=budget, threads=2, table_bytes=0)
-    rows = np.arange(3000)
-    engine.histogram(rows[:50])  # compiles
+    rows = np.arange(1500)
+    engine.top_k(rows[:50], rows, 5)  # compiles
     tracemalloc.start()
-    engine.histogram(rows)
+    engine.top_k(rows, rows, 5)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < budget + 3000 * 100  # the rows themselves, in a handful of arrays
+    assert peak < budget + 1500 * 100  # the rows themselves and their best, in a handful of arrays
 
 
 def test_an_engine_answers_from_several_threads_and_after_a_pickle() -> None:
@@ -225,9 +228,7 @@ def test_wrong_input_is_refused() -> None:
         RelevanceEngine(engine.store, threads=0)
     with pytest.raises(ValueError, match="table_bytes"):
         RelevanceEngine(engine.store, table_bytes=-1)
-    with pytest.raises(ValueError, match="ascending"):
-        engine.histogram(np.array([0, 1]), edges=np.array([1.0, 0.0]))
-    with pytest.raises(ValueError, match="height and width"):
-        next(engine.blocks(np.array([0]), height=0))
+    with pytest.raises(ValueError, match="2 rows and 1 columns"):
+        engine.pairs(np.array([0, 1]), np.array([0]))
     with pytest.raises(ValueError, match="budget_bytes"):
         RelevanceEngine(engine.store, budget_bytes=0)

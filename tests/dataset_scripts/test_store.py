@@ -159,13 +159,7 @@ def test_half_precision_halves_the_file_and_is_recorded(store: EntityStore, tmp_
     half = EntityStore.load(tmp_path / "half", LexicalScorer())
     assert half.embeddings.dtype == np.float16
     assert json.loads((tmp_path / "half" / MANIFEST).read_text())["dtype"] == "float16"
-    vectors = half.vectors(np.array([1, 0, 1]))
-    assert vectors.dtype == np.float32
-    np.testing.assert_array_equal(vectors, store.embeddings[[1, 0, 1]].astype(np.float16))
-    np.testing.assert_allclose(
-        vectors @ vectors.T, store.embeddings[[1, 0, 1]] @ store.embeddings[[1, 0, 1]].T, atol=1e-3
-    )
-    half.verify()
+    np.testing.assert_array_equal(half.embeddings, store.embeddings.astype(np.float16))
     half.save(tmp_path / "half")  # onto the files that it is mapped from
     assert content(tmp_path / "half") == content(tmp_path / "built")
     with pytest.raises(ValueError, match="float32 or float16, not as 'int8'"):
@@ -220,23 +214,6 @@ def test_forked_workers_read_the_same_store(store: EntityStore, tmp_path: Path) 
     with multiprocessing.get_context("fork").Pool(2) as pool:
         found = pool.map(_look_up, [mapped] * 4, chunksize=1)
     assert all(answer[1:] == expected and answer[0] != os.getpid() for answer in found)
-
-
-def test_verify_finds_what_opening_does_not_look_at(store: EntityStore, tmp_path: Path) -> None:
-    folder = tmp_path / "entities"
-    for name in FILES:
-        store.save(folder)
-        EntityStore.load(folder).verify()
-        data = bytearray((folder / name).read_bytes())
-        data[len(data) // 2] ^= 1
-        with (folder / name).open("r+b") as file:
-            file.write(data)
-        try:
-            damaged = EntityStore.load(folder)
-        except ValueError:
-            continue  # it showed at once
-        with pytest.raises(ValueError, match=f"{name} is not what was written"):
-            damaged.verify()
 
 
 def _recorded(folder: Path) -> None:
