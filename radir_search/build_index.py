@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from dataset_scripts.folder import BuiltDataset
+from dataset_scripts.plumbing.bars import progress_bar
 from dataset_scripts.plumbing.outputs import claim
 from dataset_scripts.provenance import joined, known_data, training_data
-from modeling_radir.inference import embed_all, load, takes_volumes
+from modeling_radir.inference import embed_all, takes_volumes
 from modeling_radir.processing_radir import RadIRProcessor
 from radir_search.features import encode_anatomies, read_pixels
 from radir_search.image_files import list_images
 from radir_search.index import WHOLE_IMAGE, RetrievalIndex
 from radir_search.index_folder import Origin, check_output
-from radir_search.model_identity import model_digests
+from radir_search.model_identity import commit_of, load_known, model_digests
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,8 @@ def build_index(
     """
     if isinstance(images, BuiltDataset):
         _known_splits(images, splits)
+    elif isinstance(images, Path) and not images.is_dir():
+        raise ValueError(f"{images} is no folder: give the folder that holds the images")
     with claim(out) as place:
         check_output(place)
         index, skipped = _embed(model_id, images, batch_size, progress, splits)
@@ -128,21 +130,19 @@ def _embed(
     splits: Sequence[str] | None,
 ) -> tuple[RetrievalIndex, list[dict[str, str]]]:
     """The index in memory, and what was left out of it."""
-    model, processor = load(model_id)
-    commit = getattr(model.config, "_commit_hash", None)  # of a Hub repository, whose main branch may move on
-    digests = model_digests(model_id, commit)
+    model, processor, digests = load_known(model_id)
     dataset = {"name": images.name, "digest": images.digest} if isinstance(images, BuiltDataset) else {}
     items = _items(images, splits, takes_volumes(processor))
     anatomies = tuple(model.config.anatomies) if model.config.fusion_config is not None else ()
     about: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
-    bar = tqdm(items, desc="index", unit="image", disable=not progress)
+    bar = progress_bar(items, desc="index", unit="image", shown=progress)
     pixels = _readable(processor, bar, about, skipped)
     found = list(_finite(embed_all(model, pixels, encode_anatomies(model, anatomies), batch_size), about))
     if not found:
         first = f"; the first of {len(skipped)}: {skipped[0]['reason']}" if skipped else ": none was given"
         raise ValueError(f"no image could be read{first}")
-    if model_digests(model_id, commit) != digests:
+    if model_digests(model_id, commit_of(model)) != digests:
         raise ValueError(f"the model {model_id} was replaced while it was at work: run the command again")
     if isinstance(images, BuiltDataset) and BuiltDataset(images.folder).digest != images.digest:
         raise ValueError(f"{images.folder} was changed while it was being indexed: run the command again")

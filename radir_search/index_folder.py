@@ -128,7 +128,7 @@ def write(folder: Path, contents: Contents) -> None:
         _write(folder, contents, mode)
     except OSError as error:
         raise ValueError(
-            f"the index {folder} could not be written ({error.strerror or error}: {error.filename})"
+            f"{error.filename or folder} could not be written ({error.strerror or error})"
         ) from error
     finally:
         if made:

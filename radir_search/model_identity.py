@@ -10,6 +10,9 @@ from typing import Any
 from transformers.utils import cached_file
 
 from dataset_scripts.plumbing.manifest import digest
+from modeling_radir.inference import check_model, load
+from modeling_radir.modeling_radir import RadIRModel
+from modeling_radir.processing_radir import RadIRProcessor
 
 _WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)")
 _CONFIG = "config.json"
@@ -41,6 +44,24 @@ def model_digests(model: str | Path, commit: str | None = None) -> dict[str, str
     if not weights:
         raise ValueError(f"{folder} holds no weights (model.safetensors): save the model again")
     return {part: hashlib.sha256(json.dumps(what).encode()).hexdigest() for part, what in found.items()}
+
+
+def load_known(model: str) -> tuple[RadIRModel, RadIRProcessor, dict[str, str]]:
+    """A model, its processor, and the digests of the files that they come from.
+
+    Raises:
+        ValueError: as `inference.load` and `model_digests`.
+    """
+    check_model(model)
+    # Of a folder before it is read, as its files may be replaced meanwhile; those of a Hub commit never are.
+    digests = model_digests(model) if Path(model).is_dir() else {}
+    loaded, processor = load(model)
+    return loaded, processor, digests or model_digests(model, commit_of(loaded))
+
+
+def commit_of(model: RadIRModel) -> str | None:
+    """The commit of the Hub repository that a model was loaded from, whose main branch may move on."""
+    return getattr(model.config, "_commit_hash", None)
 
 
 def check_same_model(made_by: Mapping[str, str], found: Mapping[str, str], index: str, model: str) -> None:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modeling_radir.inference import embed, load
+from modeling_radir.inference import embed
 from modeling_radir.naming import unknown_name
 from radir_search.features import encode_anatomies, read_pixels
 from radir_search.index import WHOLE_IMAGE, RetrievalIndex, check_k
-from radir_search.model_identity import check_same_model, model_digests
+from radir_search.model_identity import check_same_model, load_known
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +51,9 @@ def search_image(
     if k > len(index):
         logger.warning("%d hits were asked for, and %s holds %d images: all come back", k, folder, len(index))
     model_id = model_id or _made_by(index, folder)
-    model, processor = load(model_id)
-    if made_by := index.origin.model_digests:
-        commit = getattr(model.config, "_commit_hash", None)
-        check_same_model(made_by, model_digests(model_id, commit), f"the index in {folder}", model_id)
+    model, processor, digests = load_known(model_id)
+    if index.origin.model_digests:  # version 1 has none
+        check_same_model(index.origin.model_digests, digests, f"the index in {folder}", model_id)
     pixels = read_pixels(processor, Path(image))
     whole, conditional = embed(model, pixels, encode_anatomies(model, [anatomy] if anatomy else []))
     query = whole if conditional is None else conditional[:, 0]

@@ -18,8 +18,8 @@ def on_privacy(data: Mapping[str, Any]) -> str | None:
     if data.get("sharing") == Sharing.OPEN:
         return None
     return (
-        "  the index is as private as its data: it holds features of the images, by which patients can be "
-        f"recognised, and what is known of them ({_terms(data)}); the folder is readable for you alone"
+        f"the folder is as private as its data ({_terms(data)}), and readable for you alone: features can "
+        "tell who a patient is"
     )
 
 

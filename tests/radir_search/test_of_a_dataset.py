@@ -122,16 +122,17 @@ def test_a_dataset_of_bad_images_alone_is_told(world: Path) -> None:
 def test_an_unknown_split_is_refused_before_the_model_is_loaded(
     world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "load", None)
+    monkeypatch.setattr(module, "load_known", None)
     with pytest.raises(ValueError, match=r"has no split 'dev'; it has train"):
         _index(world, ["train", "dev"])
 
 
-@pytest.mark.parametrize("out", ["query.png", "query.png/index", "data", "model"])
+@pytest.mark.parametrize("out", ["query.png", "query.png/index", "data", "model", "link"])
 def test_an_output_that_cannot_be_is_refused_before_the_model_is_loaded(
     world: Path, monkeypatch: pytest.MonkeyPatch, out: str
 ) -> None:
-    monkeypatch.setattr(module, "load", None)
+    monkeypatch.setattr(module, "load_known", None)
+    (world / "link").symlink_to(world / "data")
     with pytest.raises(ValueError, match=r"give another output|give a new or empty folder"):
         build_index(str(world / "model"), BuiltDataset(world / "data"), world / out, progress=False)
 
@@ -308,5 +309,5 @@ def test_the_command_says_that_an_index_is_as_private_as_its_data(
         with pytest.raises(SystemExit) as ended:
             radir.main()
         assert not ended.value.code
-        assert ("is as private as its data" in capsys.readouterr().out) is private
+        assert ("the folder is as private as its data (restricted data" in capsys.readouterr().out) is private
     assert not (world / "index").stat().st_mode & 0o077
