@@ -6,16 +6,22 @@
 
 The YAML file sets any field of `TrainConfig`; `--name value` overrides it. The same command again
 resumes from the last checkpoint and, by the end, has the weights of an uninterrupted run.
+
+Ctrl-C, SIGTERM (with which clusters pre-empt) and a closed terminal end the running step, save a checkpoint
+and say so; a second signal stops at once. Exit codes: 0 trained; 2 bad input, with a sentence; 130 Ctrl-C;
+143 SIGTERM, or the launcher is gone. `accelerate launch` itself ends with 1 for any code but 0 of this script
+(with a traceback of its own, without one if given --quiet), and by the signal where it gets one.
 """
 
+import hashlib
 import json
 import logging
 import math
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,48 +30,59 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, set_seed
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from configs.models import build_losses, build_model
+from configs.models import build_losses, build_model, check_model
 from configs.settings import TrainConfig, load_config
-from dataset_scripts.folder import BuiltDataset
+from dataset_scripts.folder import CARD, BuiltDataset
 from dataset_scripts.prepared import PreparedVolumes
 from dataset_scripts.provenance import parts_of, training_data
 from dataset_scripts.relevance_tables import WHOLE_REPORT
-from dataset_scripts.training import BatchOrder, Targets, TrainingImages, augmentation
+from dataset_scripts.training import BatchOrder, Targets, TrainingImages, augmentation, collate
 from modeling_radir import gather_with_gradient
+from modeling_radir.checks import check_weights
+from radir_training.run_folder import TRAINING, Progress, RunFolder
+from radir_training.stopping import Interrupted, StopRequest, leave_signals_to_the_parent, listening
+from radir_training.together import ToldByMainError, claimed, decide
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT = "checkpoint"  # the last one, below output_dir
+BAR_EVERY_S = 30.0  # between two prints of the progress bar where nobody watches it
 PREPARED = "prepared"  # volumes made ready once, below output_dir unless cache_dir is set
 
 
 class Trainer:
     """Runs the stages of one configuration over one dataset."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
-        self.out = Path(config.output_dir)
+    def __init__(self, config: TrainConfig, stop: StopRequest | None = None) -> None:
+        self.config, self.stop = config, stop or StopRequest()
+        self.out = Path(os.path.realpath(config.output_dir))
         set_seed(config.seed)
         self.data = BuiltDataset.open(config.dataset)
-        self.made_from = training_data(self.data, parts_of(asdict(config)))
-        images = self.data.studies("train")
-        self.targets = Targets.of(self.data, images)
         self.settings = {
             **{k: v for k, v in asdict(config).items() if k not in _HOUSEKEEPING},
             "dataset": self.data.digest,
         }
+        self.folder = RunFolder(self.out, self.settings, _card_digest(self.data))
+        self.folder.check()
+        self.made_from = training_data(self.data, parts_of(asdict(config)))
+        images = self.data.studies("train")
         names = [anatomy["name"] for anatomy in self.data.anatomies()]
+        self.targets = Targets.of(self.data, images, names)
+        if any(stage == 2 for stage, _ in config.plan):
+            self.targets.require_anatomies(self.data.name)
         volumes = self.data.holds_volumes
         self.model, self.processor = build_model(config, self.targets.texts, names, volumes)
+        check_model(self.model, self.processor)
         self._fit_memory()
         self.accelerator = _accelerator(config, self.model)
         augment = augmentation(volumes) if config.augment else None
         self.images = TrainingImages(images, self._pixels, augment, config.cache_images)
+        for stage, _ in config.plan:
+            self._order(stage, range(0))
         self._read: Callable[[dict[str, Any]], Any] = self.data.image
         if volumes and config.cache_volumes:
             folder = Path(config.cache_dir) if config.cache_dir else self.out / PREPARED
@@ -75,20 +92,30 @@ class Trainer:
 
     def run(self) -> Path:
         """Train whatever is left to train and save the model folder."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        if self._finished():
-            logger.warning("%s is already trained with these settings", self.out)
-            return self.out
-        self.accelerator.init_trackers("logs")
-        started, start_stage, start_step = time.time(), *self._resume_point()
-        for stage, steps in self.config.plan:
-            if stage >= start_stage:
-                self._run_stage(stage, steps, start_step if stage == start_stage else 0)
-        if self.accelerator.is_main_process:
-            self._save(time.time() - started)
-        self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()
+        with claimed(self.out):
+            decide(self.folder.check)
+            if decide(self.folder.is_finished):
+                logger.warning("%s is already trained with these settings", self.out)
+            else:
+                self._train()
         return self.out
+
+    def _train(self) -> None:
+        started, config = time.time(), self.config
+        checkpoint, start_stage, start_step = self._resume_point()
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.accelerator.init_trackers("logs")
+        for stage, steps in config.plan:
+            if stage == start_stage:
+                self._run_stage(stage, steps, start_step, checkpoint)
+            elif stage > start_stage:
+                self._run_stage(stage, steps)
+        check_weights(self.model, f"the run in {self.out}")
+        decide(lambda: self.folder.finish(self._save))
+        seconds = time.time() - started
+        logger.info("%s is trained; this run took %.0f seconds", self.out, seconds)
+        self.accelerator.log({"seconds": seconds})
+        self.accelerator.end_training()
 
     def _fit_memory(self) -> None:
         if self.config.gradient_checkpointing:
@@ -98,48 +125,69 @@ class Trainer:
             self.model.vision_model.to(memory_format=torch.channels_last)  # type: ignore[call-arg]
 
     def _pixels(self, row: dict[str, Any]) -> Tensor:
-        return self.processor(images=self._read(row), return_tensors="pt")["pixel_values"][0]
+        image = self._read(row)  # which names the image in what goes wrong
+        try:
+            return self.processor(images=image, return_tensors="pt")["pixel_values"][0]
+        except ValueError as error:
+            raise ValueError(
+                f"image {row['image_id']} of {self.data.name} cannot be prepared: {error}"
+            ) from error
 
-    def _run_stage(self, stage: int, steps: int, start: int) -> None:
+    def _run_stage(self, stage: int, steps: int, start: int = 0, checkpoint: Path | None = None) -> None:
         config, accelerator = self.config, self.accelerator
         self._freeze(stage)
         optimizer = torch.optim.AdamW(
             self._parameter_groups(), betas=(0.9, 0.99), weight_decay=config.weight_decay
         )
         model, optimizer = accelerator.prepare(self.model, optimizer)
-        if start:
-            accelerator.load_state(str(self.out / CHECKPOINT))
+        if checkpoint is not None:
+            accelerator.load_state(str(checkpoint))
         parts = config.gradient_accumulation
         batches = self._batches(stage, range(start * parts, steps * parts))
-        bar = tqdm(
-            range(start, steps), desc=f"stage {stage}", initial=start, total=steps, unit="step",
-            disable=not accelerator.is_main_process,
-        )  # fmt: skip
+        bar = _bar(range(start, steps), f"stage {stage}", steps, accelerator.is_main_process)
         self._set_mode(stage)
+        self.stop.safe = True
         for step in bar:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * self._schedule(step, steps)
             loss = self._update(model, optimizer, stage, batches, range(step * parts, (step + 1) * parts))
             if step % config.log_every == 0 or step == steps - 1:
                 self._log(stage, step, loss, bar)
-            if (step + 1) % config.checkpoint_every == 0 and step + 1 < steps:
+            stopped_by = self._stopped_by()
+            if stopped_by or ((step + 1) % config.checkpoint_every == 0 and step + 1 < steps):
                 self._checkpoint(stage, step + 1)
+            if stopped_by:
+                raise Interrupted(stopped_by, f"after step {step + 1} of stage {stage}, saved in {self.out}")
         accelerator.free_memory()
         self.model = accelerator.unwrap_model(model)
 
-    def _batches(self, stage: int, numbers: range) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's shares of the batches of these numbers: rows (b,) int64 and pixel values."""
+    def _order(self, stage: int, numbers: range) -> BatchOrder:
         config, accelerator = self.config, self.accelerator
         batch = config.batch_size if stage == 1 else config.stage2_batch_size
-        order = BatchOrder(
+        return BatchOrder(
             len(self.images), batch, numbers, (config.seed, stage),
             accelerator.process_index, accelerator.num_processes,
         )  # fmt: skip
+
+    def _batches(self, stage: int, numbers: range) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's shares of the batches of these numbers: rows (b,) int64 and pixel values."""
         # With a generator of its own the loader leaves the default one, which decides the dropout, alone.
-        generator = torch.Generator()
-        return iter(
-            DataLoader(self.images, batch_sampler=order, num_workers=config.workers, generator=generator)
-        )
+        loader = DataLoader(
+            self.images, batch_sampler=self._order(stage, numbers), num_workers=self.config.workers,
+            generator=torch.Generator(), collate_fn=collate, worker_init_fn=leave_signals_to_the_parent,
+        )  # fmt: skip
+        for batch in loader:
+            if isinstance(batch, ValueError):
+                raise batch
+            yield batch
+
+    def _stopped_by(self) -> int:
+        """The signal that asks to stop, 0 for none; the processes agree, so that they stop at one step."""
+        number = self.stop.number
+        if self.accelerator.num_processes == 1:
+            return number
+        asked = torch.tensor([number], device=self.accelerator.device)
+        return int(self.accelerator.gather(asked).max().item())
 
     def _update(
         self, model: Any, optimizer: Any, stage: int, batches: Iterator[Any], numbers: range
@@ -244,64 +292,39 @@ class Trainer:
             )
         self.history.append({"stage": stage, "step": step, "loss": value})
         self.accelerator.log({f"stage{stage}/loss": value}, step=step)
-        bar.set_postfix(loss=f"{value:.4f}")
+        bar.set_postfix(loss=f"{value:.4f}", refresh=False)
 
     def _checkpoint(self, stage: int, step: int) -> None:
         """Write the state beside the last checkpoint, then take its place."""
-        target, fresh = self.out / CHECKPOINT, self.out / f"{CHECKPOINT}.part"
-        self.accelerator.save_state(str(fresh))
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            progress = {"stage": stage, "step": step, "settings": self.settings, "history": self.history}
-            (fresh / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
-            shutil.rmtree(target, ignore_errors=True)
-            fresh.rename(target)
-        self.accelerator.wait_for_everyone()
+        check_weights(self.model, f"the run in {self.out}, at step {step} of stage {stage},")
+        accelerator = self.accelerator
+        progress = Progress(
+            stage, step, accelerator.num_processes, self.settings, self.made_from, self.history
+        )
+        is_main = accelerator.is_main_process
+        with self.folder.new_checkpoint(progress) if is_main else nullcontext() as fresh:
+            where = broadcast_object_list([fresh])[0] if accelerator.num_processes > 1 else fresh
+            accelerator.save_state(str(where))
+            accelerator.wait_for_everyone()
+        accelerator.wait_for_everyone()
 
-    def _resume_point(self) -> tuple[int, int]:
-        """(stage, step) to go on from; the weights of a checkpoint are loaded with their optimiser."""
-        path = self.out / CHECKPOINT / "progress.json"
-        first = self.config.plan[0][0]
-        if not path.is_file():
-            return first, 0
-        progress = json.loads(path.read_text(encoding="utf-8"))
-        self._require_same(progress["settings"], "holds a checkpoint")
-        self.history = progress["history"]
-        logger.warning("resuming at stage %d, step %d", progress["stage"], progress["step"])
-        return progress["stage"], progress["step"]
+    def _resume_point(self) -> tuple[Path | None, int, int]:
+        """(checkpoint, stage, step) to go on from; weights are loaded with their optimiser."""
+        count, other = self.accelerator.num_processes, self.config.other_processes
+        found = decide(lambda: self.folder.resume_point(count, other))
+        if found is None:
+            return None, self.config.plan[0][0], 0
+        path, progress = found
+        self.history, self.made_from = progress.history, progress.data or self.made_from
+        logger.warning("resuming at stage %d, step %d", progress.stage, progress.step)
+        return path, progress.stage, progress.step
 
-    def _finished(self) -> bool:
-        path = self.out / "training.json"
-        if not path.is_file():
-            return False
-        self._require_same(json.loads(path.read_text(encoding="utf-8"))["settings"], "holds a model")
-        return True
-
-    def _require_same(self, earlier: dict[str, Any], what: str) -> None:
-        now = json.loads(json.dumps(self.settings))
-        changed = [name for name in now if earlier.get(name) != now[name]]
-        if changed:
-            raise ValueError(
-                f"{self.out} {what} trained with another {', '.join(changed)}: "
-                "give another --output_dir, or remove that folder"
-            )
-
-    def _save(self, seconds: float) -> None:
-        """Model, processor and training.json; each file is whole before it takes its place."""
-        fresh = self.out / "model.part"
-        self.model.eval().save_pretrained(fresh)
-        self.processor.save_pretrained(fresh)
-        report = {
-            "settings": self.settings,
-            "data": self.made_from,
-            "history": self.history,
-            "seconds": round(seconds, 1),
-        }
-        (fresh / "training.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-        for path in sorted(fresh.iterdir(), key=lambda path: path.name == "training.json"):
-            os.replace(path, self.out / path.name)
-        fresh.rmdir()
-        shutil.rmtree(self.out / CHECKPOINT, ignore_errors=True)
+    def _save(self, folder: Path) -> None:
+        """Model, processor and training.json."""
+        self.model.eval().save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+        report = {"settings": self.settings, "data": self.made_from, "history": self.history}
+        (folder / TRAINING).write_text(json.dumps(report, indent=1), encoding="utf-8")
 
 
 _HOUSEKEEPING = (
@@ -314,7 +337,23 @@ _HOUSEKEEPING = (
     "checkpoint_every",
     "log_every",
     "tracker",
+    "other_processes",
 )
+
+
+def _card_digest(data: BuiltDataset) -> str:
+    """What earlier versions called the digest of a dataset."""
+    path = data.folder / CARD
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _bar(steps: range, name: str, total: int, shown: bool) -> Any:
+    """A progress bar; in a log file it prints at most every BAR_EVERY_S seconds."""
+    often = sys.stderr.isatty()
+    return tqdm(
+        steps, desc=name, initial=steps.start, total=total, unit="step", disable=not shown,
+        mininterval=0.1 if often else BAR_EVERY_S, maxinterval=10.0 if often else BAR_EVERY_S,
+    )  # fmt: skip
 
 
 def _accelerator(config: TrainConfig, model: Any) -> Accelerator:
@@ -340,17 +379,31 @@ def _accelerator(config: TrainConfig, model: Any) -> Accelerator:
 
 
 def train(config: TrainConfig) -> Path:
-    """Train one configuration, or what is left of it; returns the model folder."""
-    return Trainer(config).run()
+    """Train one configuration, or what is left of it; returns the model folder.
+
+    Raises:
+        ValueError: the settings, the dataset, a start or the output_dir are not what they should be.
+        Interrupted: a signal asked to stop; a checkpoint is saved once there was a step.
+    """
+    with listening() as stop:
+        return Trainer(config, stop).run()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line: 0, or 2 and a sentence for bad input."""
+    """The command line: 0, 2 and a sentence for bad input, or 128 + the signal that stopped it."""
+    is_main = os.environ.get("RANK", "0") == "0"
     try:
         train(load_config(sys.argv[1:] if argv is None else argv))
-    except ValueError as error:
+    except (ToldByMainError, Interrupted) as error:  # known to all processes, said by one
+        if is_main:
+            sys.stderr.write(f"train_accelerate: {error}\n")
+        return error.code if isinstance(error, Interrupted) else 2
+    except (ValueError, OSError) as error:
         sys.stderr.write(f"train_accelerate: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("train_accelerate: stopped\n")
+        return 130
     return 0
 
 

@@ -1,12 +1,16 @@
 """What a training configuration describes: the model, its processor and the losses."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
+import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     CONFIG_MAPPING,
     TOKENIZER_MAPPING,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
 )
 
@@ -16,7 +20,9 @@ from modeling_radir import (
     MaskedInfoNCELoss,
     RadIRConfig,
     RadIRCTImageProcessor,
+    RadIRCTViTConfig,
     RadIRCXRImageProcessor,
+    RadIRFusionConfig,
     RadIRModel,
     RadIRProcessor,
     RadIRTextModel,
@@ -24,7 +30,7 @@ from modeling_radir import (
     RankedTripletLoss,
     UnconditionalLoss,
 )
-from modeling_radir.modeling_base import load_tower
+from modeling_radir.modeling_base import READ_AS, load_tower
 from modeling_radir.tokenization_radir import learn_tokenizer
 
 PRETRAINED = "pretrained"  # the key of a tower's settings that names its weights
@@ -42,16 +48,17 @@ def build_model(
         volumes: whether its images are volumes; they are X-rays otherwise.
 
     Raises:
-        ValueError: a tower cannot be loaded, or does not take such images.
+        ValueError: a setting of a tower or of the fusion is not known, one cannot be loaded, or does not take
+            such images.
     """
+    _check_parts(config)
     if config.model:
-        model = RadIRModel.from_pretrained(config.model)
-        processor = RadIRProcessor.from_pretrained(config.model)
+        model, processor = _trained(config.model)
         if isinstance(processor.image_processor, RadIRCTImageProcessor) == volumes:
             return model, processor
         return model, RadIRProcessor(image_processor(config, model, volumes), processor.tokenizer)
     tokenizer = _tokenizer(config, [*texts, *names])
-    described = model_config(config, len(tokenizer))
+    described = _described(config, len(tokenizer))
     if PRETRAINED in config.vision or PRETRAINED in config.text:
         model = RadIRModel.from_encoders(
             _pretrained("vision", config.vision) or RadIRVisionModel(described).tower,
@@ -124,17 +131,103 @@ def build_losses(config: TrainConfig) -> tuple[UnconditionalLoss, ConditionalLos
     return unconditional, ConditionalLoss(RankedTripletLoss(**triplet, weighted=True))
 
 
+def check_model(model: RadIRModel, processor: Any) -> None:
+    """Make sure that a model takes what its processor gives, by one blank image, text and anatomy.
+
+    Raises:
+        ValueError: it does not, as where the tower is of another image size or knows fewer positions.
+    """
+    images, tokenizer = processor.image_processor, processor.tokenizer
+    sizes = [images.size[name] for name in ("depth", "height", "width") if name in images.size]
+    pixels = torch.zeros(1, model.vision_model.num_channels, *sizes)
+    positions = getattr(model.config.text_config, "max_position_embeddings", None) or 512
+    longest = min(tokenizer.model_max_length, max(positions, 4096))  # a tokenizer may know no limit
+    tokens = torch.full((1, longest if longest < 4096 else positions), len(tokenizer) - 1)
+    was_training = model.training
+    model.eval()
+    part = f"the image tower ({model.config.vision_config.model_type})"
+    try:
+        with torch.no_grad():
+            vision = model.encode_image(pixels)
+            model.project_image(vision)
+            part = f"the text tower ({model.config.text_config.model_type})"
+            queries = model.encode_anatomies(tokens, torch.ones_like(tokens))
+            part = "the fusion"
+            if model.fusion_model is not None:
+                model.fuse(vision.tokens, vision.grid, queries)
+    except (ValueError, RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(
+            f"{part} does not take the images {tuple(pixels.shape[1:])} and texts of up to {tokens.shape[1]} "
+            f"tokens of these settings: {said}"
+        ) from error
+    model.train(was_training)
+
+
+def _check_parts(config: TrainConfig) -> None:
+    """Raise ValueError for a name under vision, text or fusion that no such part knows."""
+    for part in ("vision", "text"):
+        values = dict(getattr(config, part))
+        where = values.pop(PRETRAINED, None)
+        if where is not None and (not isinstance(where, str) or not where):
+            raise ValueError(f"{part}.{PRETRAINED} must be a folder or Hub id, got {where!r}")
+        kind = values.pop("model_type", None)
+        if where is not None and kind is None and values:
+            kind = _own_type(part, where)
+        if kind == RadIRCTViTConfig.model_type:
+            _check_names(part, values, RadIRCTViTConfig)
+        elif kind in CONFIG_MAPPING:  # RadIRConfig refuses others
+            _check_names(part, values, CONFIG_MAPPING[kind])
+    _check_names("fusion", config.fusion, RadIRFusionConfig)
+
+
+def _own_type(part: str, where: str) -> str | None:
+    """The model_type of a pretrained tower."""
+    try:
+        own, _ = PretrainedConfig.get_config_dict(where)
+    except (OSError, ValueError) as error:
+        raise _not_loaded(f"{part} tower", where, error) from error
+    return READ_AS.get(own.get("model_type", ""), own.get("model_type"))
+
+
+def _check_names(part: str, values: dict[str, Any], kind: type[PretrainedConfig]) -> None:
+    """Raise ValueError for a field that a configuration does not have; transformers would keep it unused."""
+    known = {*kind().to_dict(), *kind.attribute_map}
+    for name in values:
+        if name not in known:
+            close = get_close_matches(str(name), sorted(known), n=1)
+            hint = f"; is {close[0]} meant?" if close else ""
+            raise ValueError(f"{part} of type {kind.model_type} has no setting {name}{hint}")
+
+
+def _described(config: TrainConfig, vocab_size: int) -> RadIRConfig:
+    """`model_config`, with a sentence for values that a configuration of transformers refuses."""
+    try:
+        return model_config(config, vocab_size)
+    except (TypeError, StrictDataclassError, ArithmeticError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"the settings vision, text and fusion make no model: {said}") from error
+
+
+def _trained(where: str) -> tuple[RadIRModel, Any]:
+    """A trained model and its processor."""
+    try:
+        return RadIRModel.from_pretrained(where), RadIRProcessor.from_pretrained(where)
+    except (OSError, KeyError, TypeError, StrictDataclassError) as error:
+        raise _not_loaded("model", where, error) from error
+
+
 def _tokenizer(config: TrainConfig, texts: Sequence[str]) -> Any:
     """The named tokenizer, or one that is learnt from the texts."""
     if not config.tokenizer:
         return learn_tokenizer(texts, config.vocab_size, config.max_tokens)
     kind: Any = AutoTokenizer
-    if PRETRAINED in config.text and "model_type" in config.text:
+    if PRETRAINED in config.text and config.text.get("model_type") in CONFIG_MAPPING:
         kind = TOKENIZER_MAPPING[CONFIG_MAPPING[config.text["model_type"]]]
     try:
         return kind.from_pretrained(config.tokenizer, model_max_length=config.max_tokens)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"the tokenizer {config.tokenizer} cannot be loaded: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _not_loaded("tokenizer", config.tokenizer, error) from error
 
 
 def _pretrained(name: str, values: dict[str, Any]) -> PreTrainedModel | None:
@@ -145,5 +238,9 @@ def _pretrained(name: str, values: dict[str, Any]) -> PreTrainedModel | None:
         return None
     try:
         return load_tower(where, **settings)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"the {name} tower {where} cannot be loaded: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise _not_loaded(f"{name} tower", where, error) from error
+
+
+def _not_loaded(what: str, where: str, error: Exception) -> ValueError:
+    return ValueError(f"the {what} {where} cannot be loaded: {' '.join(str(error).split())}")

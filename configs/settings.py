@@ -1,7 +1,10 @@
 """All settings of a training run, and how a YAML file and the command line set them."""
 
+import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
@@ -68,27 +71,32 @@ class TrainConfig:
     workers: int = 0  # processes that read images
     checkpoint_every: int = 500  # steps
     log_every: int = 10  # steps
+    other_processes: bool = False  # go on from a checkpoint with another number of processes: other weights
     tracker: str = "tensorboard"  # any of accelerate's, or none
 
     def __post_init__(self) -> None:
         if self.mixed_precision is False:  # what YAML makes of a bare no
             self.mixed_precision = "no"
         for item in fields(self):
-            setattr(self, item.name, _checked(item.name, item.type, getattr(self, item.name)))
+            value = _checked(item.name, item.type, getattr(self, item.name))
+            setattr(self, item.name, value)
+            if item.name in RANGES:
+                RANGES[item.name].check(item.name, value)
         for name, allowed in (("method", METHODS), ("stage", STAGES), ("mixed_precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         for name in ("volume_size", "spacing_mm"):
-            values = getattr(self, name)
-            if len(values) != 3 or min(values) <= 0:
+            if len(getattr(self, name)) != 3:
                 raise ValueError(
-                    f"{name} must be three numbers above 0 (slices, rows, columns), got {values}"
+                    f"{name} must be three numbers (slices, rows, columns), got {getattr(self, name)}"
                 )
-        if self.gradient_accumulation < 1:
-            raise ValueError(f"gradient_accumulation must be 1 or more, got {self.gradient_accumulation}")
         for name in ("dataset", "output_dir"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is not set: name it in the YAML file or as --{name} DIR")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raise ValueError where settings do not go with each other."""
         if self.stage == "2" and not self.model:
             raise ValueError("stage 2 alone starts from a stage 1 model: set --model DIR, or --stage both")
         if self.stage1_weight and not self.train_vision:
@@ -97,6 +105,11 @@ class TrainConfig:
             )
         if self.method == "clip" and self.stage != "both":
             raise ValueError("method clip spends the steps of both stages on stage 1: leave stage at both")
+        for stage, steps in self.plan:
+            if not steps:
+                raise ValueError(
+                    f"stage{stage}_steps is 0: give stage {stage} steps, or leave it out by --stage"
+                )
 
     @property
     def plan(self) -> list[tuple[int, int]]:
@@ -105,6 +118,66 @@ class TrainConfig:
             return [(1, self.stage1_steps + self.stage2_steps)]
         steps = {1: self.stage1_steps, 2: self.stage2_steps}
         return [(stage, steps[stage]) for stage in (1, 2) if self.stage in (str(stage), "both")]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a setting may be.
+
+    Attributes:
+        low, high: the least and the greatest; both are allowed unless `above` says that `low` is not.
+    """
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError for a number, or a list with one, that is outside; NaN and infinity always are."""
+        for number in value if isinstance(value, list) else [value]:
+            inside = number > self.low if self.above else number >= self.low
+            if not (math.isfinite(number) and inside and number <= self.high):
+                raise ValueError(f"{name} must be {self}, got {value}")
+
+    def __str__(self) -> str:
+        low = f"above {self.low:,g}" if self.above else f"{self.low:,g} or more"
+        return low if self.high == math.inf else f"{low} and at most {self.high:,.0f}"
+
+
+_COUNT, _SHARE, _WEIGHT, _ABOVE_0 = Range(1), Range(0, 1), Range(0), Range(0, above=True)
+# Of every setting that is a number or a list of numbers.
+RANGES = {
+    "seed": Range(0, 2**32 - 1),  # that of NumPy's seeds
+    "projection_dim": _COUNT,
+    "vocab_size": _COUNT,
+    "max_tokens": Range(3),  # a word between the special tokens
+    "image_size": _COUNT,
+    "volume_size": _COUNT,
+    "spacing_mm": _ABOVE_0,
+    "stage1_steps": Range(0),
+    "stage2_steps": Range(0),
+    "batch_size": Range(2),  # images are compared with each other
+    "stage2_batch_size": Range(2),
+    "gradient_accumulation": _COUNT,
+    "anatomies_per_step": _COUNT,
+    "stage1_weight": _WEIGHT,
+    "learning_rate": _ABOVE_0,
+    "fusion_learning_rate": _WEIGHT,
+    "weight_decay": _WEIGHT,
+    "warmup_steps": Range(0),
+    "max_grad_norm": _ABOVE_0,
+    "lambda_i2t": _WEIGHT,
+    "lambda_t2i": _WEIGHT,
+    "lambda_i2i": _WEIGHT,
+    "tau": _WEIGHT,  # above 1: no pair leaves the denominator
+    "positive_threshold": _SHARE,
+    "gap": _SHARE,
+    "margin": _WEIGHT,
+    "temperature": _ABOVE_0,
+    "workers": Range(0),
+    "checkpoint_every": _COUNT,
+    "log_every": _COUNT,
+}
 
 
 def _checked(name: str, kind: Any, value: Any) -> Any:
@@ -118,26 +191,85 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
         if not isinstance(value, list):
             raise ValueError(f"{name} must be a list, got {value!r}")
         return [_checked(name, of, item) for item in value]
-    if kind is float and isinstance(value, int | str):  # YAML reads 1e-4 as a string
-        return float(value)
-    if not isinstance(value, kind):
-        raise ValueError(f"{name} must be of type {kind}, got {value!r}")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and (is_number or isinstance(value, str)):  # YAML reads 1e-4 as a string
+        try:
+            return float(value)
+        except (ValueError, OverflowError):
+            raise ValueError(f"{name} must be a number, got {value!r}") from None
+    if not isinstance(value, kind) or (kind is int and not is_number):
+        raise ValueError(f"{name} must be {_KINDS[kind]}, got {value!r}")
     return value
 
 
+_KINDS = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a mapping of names to values",
+}
+
+
 def load_config(argv: Sequence[str]) -> TrainConfig:
-    """CONFIG.yaml, then `--name value` pairs; unknown names raise a ValueError."""
-    parser = HfArgumentParser(TrainConfig)  # type: ignore[arg-type]
+    """CONFIG.yaml, then `--name value` pairs.
+
+    Raises:
+        ValueError: the file is no mapping of settings, a name is not known, or a value is no such setting's.
+    """
+    parser = HfArgumentParser(TrainConfig, allow_abbrev=False)  # type: ignore[arg-type]
     parser.exit_on_error = False
     arguments = list(argv)
     values: dict[str, Any] = {}
-    if arguments and not arguments[0].startswith("--"):
-        path = Path(arguments.pop(0))
-        if not path.is_file():
-            raise ValueError(f"the configuration {path} does not exist")
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        unknown = sorted(set(values) - {item.name for item in fields(TrainConfig)})
-        if unknown:
-            raise ValueError(f"{path} sets {', '.join(unknown)}, which the trainer does not know")
+    if arguments and not arguments[0].startswith("-"):
+        values = _read(Path(arguments.pop(0)))
     parser.set_defaults(**values)
-    return parser.parse_args_into_dataclasses(arguments)[0]
+    try:
+        config, left = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from None
+    if left:
+        names = [item.name for item in fields(TrainConfig)]
+        close = get_close_matches(left[0].lstrip("-").partition("=")[0], names, n=1)
+        hint = f"; is --{close[0]} meant?" if close else ""
+        raise ValueError(f"the trainer does not know {' '.join(left)}{hint}")
+    return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file."""
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise ValueError(f"the configuration {path} cannot be read: {error.strerror or error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"the configuration {path} is no YAML of plain settings: {said}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"the configuration {path} holds a {type(values).__name__}; a mapping of settings is needed, one "
+            "`name: value` a line"
+        )
+    known = [item.name for item in fields(TrainConfig)]
+    unknown = [str(name) for name in values if name not in known]
+    if unknown:
+        close = get_close_matches(unknown[0], known, n=1)
+        hint = f"; is {close[0]} meant?" if close else ""
+        raise ValueError(f"{path} sets {', '.join(unknown)}, which the trainer does not know{hint}")
+    return values
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values alone, and no name twice, of which YAML would take the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node."""
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = sorted({name for name in names if names.count(name) > 1 and name != "<<"})
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{', '.join(twice)} is set twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dataset_scripts.folder import BuiltDataset
+from dataset_scripts.records import Sharing
 
 
 class PreparedVolumes:
@@ -20,12 +21,14 @@ class PreparedVolumes:
     Args:
         data: a dataset of volumes.
         processor: a RadIRCTImageProcessor.
-        folder: where the files go, 2 bytes a voxel; files of other settings may lie there as well.
+        folder: where the files go, 2 bytes a voxel; files of other settings may lie there as well. It is made
+            for this user alone where the data are not open: the volumes are those of the dataset.
     """
 
     def __init__(self, data: BuiltDataset, processor: Any, folder: Path) -> None:
         self._data, self._processor = data, processor
         settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
+        self._mode = 0o777 if data.facts.sharing == Sharing.OPEN else 0o700
         self._folder = folder / hashlib.sha256(settings.encode()).hexdigest()[:16]
 
     def __call__(self, row: dict[str, Any]) -> np.ndarray:
@@ -36,8 +39,14 @@ class PreparedVolumes:
         """
         path = self.path(row)
         if not path.is_file():
+            self._make_folder()
             self._processor.save_prepared(self._data.image(row), path)
         return self._processor.load_prepared(path)
+
+    def _make_folder(self) -> None:
+        self._folder.parent.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (self._folder.parent, self._folder):
+            folder.mkdir(mode=self._mode, exist_ok=True)
 
     def path(self, row: dict[str, Any]) -> Path:
         """Where the prepared volume of a row lies, or will lie."""

@@ -3,7 +3,7 @@
 The one module of this room that imports torch; nothing else here imports it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import datasets
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
 from torchvision.transforms import v2
 
 from dataset_scripts.folder import BuiltDataset
@@ -60,9 +60,13 @@ class TrainingImages(Dataset):
     def __len__(self) -> int:
         return len(self._studies)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Tensor]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Tensor] | ValueError:
+        """The row and its pixel values, or why there are none: raised in a worker it would lose its words."""
         row, seed = key
-        pixels = self._pixels(row)
+        try:
+            pixels = self._pixels(row)
+        except ValueError as error:
+            return error
         if self._augment is not None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -76,6 +80,14 @@ class TrainingImages(Dataset):
         if self._cache is not None:
             self._cache[row] = pixels
         return pixels
+
+
+def collate(items: list[tuple[int, Tensor] | ValueError]) -> Any:
+    """A batch, rows (b,) int64 and pixel values; or the first error among its images, to be raised."""
+    for item in items:
+        if isinstance(item, ValueError):
+            return item
+    return default_collate(items)
 
 
 class BatchOrder(Sampler):
@@ -118,13 +130,22 @@ class Targets:
     engine: RelevanceEngine
 
     @classmethod
-    def of(cls, data: BuiltDataset, studies: datasets.Dataset) -> "Targets":
+    def of(cls, data: BuiltDataset, studies: datasets.Dataset, anatomies: Sequence[str]) -> "Targets":
+        """The targets of the images of a split, for the whole report and for these anatomies."""
         engine, ids = data.engine, studies["study_id"][:]
         engine.prepare()  # once, instead of in the first steps
-        names = [WHOLE_REPORT, *(anatomy["name"] for anatomy in data.anatomies())]
+        names = [WHOLE_REPORT, *anatomies]
         rows = dict(zip(names, engine.store.row_table(ids, names), strict=True))
         kept = {name: at for name, at in rows.items() if name == WHOLE_REPORT or (at >= 0).sum() > 1}
         return cls(studies["findings"][:], kept, engine)
+
+    def require_anatomies(self, dataset: str) -> None:
+        """Raise ValueError unless at least one anatomy has findings of two images to compare."""
+        if set(self.rows) <= {WHOLE_REPORT}:
+            raise ValueError(
+                f"no anatomy has findings in two or more training images of {dataset}, so stage 2 has "
+                "nothing to compare: give a larger dataset, or train with --stage 1"
+            )
 
     def relevance(self, anatomy: str, batch: np.ndarray) -> Tensor:
         """T (eq. 6), or T_Q (eq. 9): (N, N) float32, NaN where a study has no findings for the anatomy."""
