@@ -20,7 +20,8 @@ from dataset_scripts.records import Geometry
 
 _SLAB_BYTES = 64 * 2**20  # decompressed at once by the search for NaN
 _MM = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
-_DAMAGE = (OSError, EOFError, zlib.error)  # what a damaged gzip stream raises, by where it is hit
+# What a damaged file raises, by where it is hit.
+_DAMAGE = (OSError, EOFError, zlib.error, ValueError, OverflowError)
 
 
 class UnusableVolumeError(ValueError):
@@ -129,7 +130,7 @@ def _load(path: Path) -> Any:
     if not isinstance(image, nibabel.Nifti1Image):  # Nifti2Image is one, too
         raise UnusableVolumeError(path, "the file is no readable NIfTI volume")
     shape, dtype = image.shape, image.get_data_dtype()
-    if len(shape) < 3 or any(size != 1 for size in shape[3:]) or 0 in shape:
+    if len(shape) < 3 or any(size != 1 for size in shape[3:]) or min(shape) < 1:
         raise UnusableVolumeError(path, f"the array is not one 3D volume: its shape is {shape}")
     if dtype.kind not in "iuf":
         raise UnusableVolumeError(path, f"the volume does not store real numbers: its type is {dtype}")
@@ -145,7 +146,7 @@ def _stored(path: Path) -> Any:
 
 def _holds(path: Path, size: int) -> bool:
     """Whether a file holds `size` bytes, once decompressed."""
-    if path.suffix != ".gz":
+    if not path.name.lower().endswith(".gz"):
         return path.stat().st_size >= size
     with path.open("rb") as handle:
         handle.seek(-4, 2)

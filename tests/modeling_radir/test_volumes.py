@@ -168,6 +168,52 @@ def test_a_truncated_file_is_refused_and_named(tmp_path: Path, suffix: str, shar
         read_volume(path)
 
 
+def header_says(path: Path, shape: tuple[int, ...]) -> Path:
+    """A small file whose header promises another shape."""
+    save_stored(path.with_suffix(".nii"), chest())
+    content = bytearray(path.with_suffix(".nii").read_bytes())
+    sides = [len(shape), *shape] + [1] * (7 - len(shape))
+    content[40:56] = np.array(sides, dtype="<i2").tobytes()
+    path.write_bytes(gzip.compress(bytes(content)) if path.suffix == ".gz" else bytes(content))
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.gz"])
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((30000, 30000, 30000), "27,000,000,000,000 voxels: 2,147,483,648 at most are read"),
+        ((20, 16, 11), "damaged or truncated: it does not hold the 7,392 bytes of its header"),
+        ((1290, 1290, 1290), "damaged or truncated: it does not hold"),
+        ((20, 16, -10), "one 3D volume"),
+    ],
+)
+def test_a_header_that_promises_more_than_there_is_takes_no_memory(
+    tmp_path: Path, name: str, shape: tuple[int, ...], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        nibabel.arrayproxy.ArrayProxy, "get_unscaled", lambda *_: pytest.fail("the voxels were read")
+    )
+    path = header_says(tmp_path / name, shape)
+    path = path.rename(tmp_path / "b.nii.gz") if path.suffix == ".gz" else path
+    with pytest.raises(ValueError, match=rf"{path.name}: .*{words}"):
+        read_volume(path)
+
+
+def test_a_gzip_file_that_claims_its_size_alone_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        nibabel.arrayproxy.ArrayProxy, "get_unscaled", lambda *_: pytest.fail("the voxels were read")
+    )
+    path = header_says(tmp_path / "a.gz", (1000, 1000, 1000)).rename(tmp_path / "a.nii.gz")
+    content = bytearray(path.read_bytes())
+    content[-4:] = (2_000_000_352).to_bytes(4, "little")
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"a\.nii\.gz: .*(damaged|truncated)"):
+        read_volume(path)
+
+
 def test_several_gzip_members_are_no_damage(tmp_path: Path) -> None:
     path = save_turned(tmp_path / "a.nii.gz", chest_volume())
     in_two_members(path)
