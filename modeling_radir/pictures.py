@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 # Named one by one: Pillow would start Ghostscript for a PostScript file, whatever its name is.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "PPM")
@@ -75,7 +75,9 @@ def upright(image: Image.Image) -> Image.Image:
     _check(image)
     try:
         image.load()
-        turned = ImageOps.exif_transpose(image)
+        lies = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        # A file's image is copied, so that it can be closed; one that is in memory alone is passed on.
+        turned = ImageOps.exif_transpose(image) if lies or isinstance(image, ImageFile.ImageFile) else image
     except Exception as error:
         raise ValueError(f"cannot be read as an image ({_first_line(error)}): {_ADVICE}") from error
     return _rising(turned, image) if turned.mode in DEEP_MODES else turned

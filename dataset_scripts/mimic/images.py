@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dataset_scripts.source_images import TOO_LARGE, TRUNCATED, UNREADABLE, check_header
 
@@ -36,7 +36,7 @@ def check_jpeg(path: Path) -> None:
 
 
 def render_jpeg(path: Path, size: int) -> bytes:
-    """A JPEG as an 8-bit grey PNG whose shorter side is `size` pixels, or its own if that is less.
+    """A JPEG as an 8-bit grey PNG whose shorter side is `size` pixels, or its own if that is less, upright.
 
     Raises:
         ValueError: if the file is damaged.
@@ -47,7 +47,7 @@ def render_jpeg(path: Path, size: int) -> bytes:
             # The decoder may skip detail: never below twice the wanted size, so that the result stays smooth.
             scale = 2 * size / min(image.size)
             image.draft("L", (round(image.width * scale), round(image.height * scale)))
-            return _png(image.convert("L"), size)
+            return _png(ImageOps.exif_transpose(image).convert("L"), size)
     except Exception as error:  # Pillow's readers raise what they like on damaged files
         raise ValueError(_reason(error)) from error
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
 from modeling_radir.dicom import is_dicom
-from modeling_radir.image_processing_radir import DEEP_MODES, to_grey
+from modeling_radir.image_processing_radir import to_grey
+from modeling_radir.pictures import DEEP_MODES, read_picture, upright
 from modeling_radir.volumes import Volume
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -23,10 +24,10 @@ def as_pil(image: Any) -> Image.Image:
 
     The baselines were made for 8-bit images. Those come through as they are, in their own mode, which their
     transforms convert themselves. Deeper PNGs, DICOM files and arrays of floats become grey the way the RadIR
-    processors scale them, in 8 bits.
+    processors scale them, in 8 bits. EXIF orientation is applied to all.
 
     Args:
-        image: a PIL image, an array (H, W) or (H, W, 3), or the path of a PNG, JPEG or DICOM file.
+        image: a PIL image, an array (H, W) or (H, W, 3), or the path of a picture or DICOM file.
 
     Raises:
         ValueError: it cannot be read, or is a volume.
@@ -36,7 +37,9 @@ def as_pil(image: Any) -> Image.Image:
     if isinstance(image, str | os.PathLike):
         path = Path(image)
         if path.is_file() and not is_dicom(path):
-            image = _open(path)
+            image = read_picture(path)
+    if isinstance(image, Image.Image):
+        image = upright(image)
     if isinstance(image, Image.Image) and image.mode not in DEEP_MODES:
         return image
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and _is_picture(image.shape):
@@ -47,17 +50,6 @@ def as_pil(image: Any) -> Image.Image:
 
 def _is_picture(shape: tuple[int, ...]) -> bool:
     return len(shape) == 2 or (len(shape) == 3 and shape[-1] == 3)
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(
-            f"{path} cannot be read as an image ({error}): give a PNG, JPEG or DICOM file"
-        ) from error
 
 
 def clip_pixels(image: Image.Image, size: int = 224) -> Tensor:

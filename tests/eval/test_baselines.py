@@ -238,6 +238,11 @@ def test_images_of_8_bits_come_through_as_they_are_and_deeper_ones_scaled(tmp_pa
     assert as_pil(picture) is picture
     picture.save(tmp_path / "a.png")
     assert as_pil(tmp_path / "a.png").mode == "RGBA"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(tmp_path / "lies.png", exif=exif)
+    for lying in (tmp_path / "lies.png", Image.open(tmp_path / "lies.png")):
+        assert np.asarray(as_pil(lying)).tolist() == [[8, 4, 0], [9, 5, 1], [10, 6, 2], [11, 7, 3]]
     assert np.asarray(as_pil(np.full((3, 4), 7, np.uint8))).tolist() == [[7] * 4] * 3
     deep = as_pil(Image.fromarray(np.array([[0, 1000], [2000, 4000]], np.uint16)))
     assert deep.mode == "L"
