@@ -246,8 +246,14 @@ class BuiltDataset:
     @cached_property
     def engine(self) -> RelevanceEngine:
         """The relevance between any two texts of the dataset, computed from `entities/`."""
-        with self._reading(self.folder / ENTITIES):
-            return RelevanceEngine(EntityStore.load(self.folder / ENTITIES))
+        entities = self.folder / ENTITIES
+        with self._reading(entities):
+            store = EntityStore.load(entities)
+            try:
+                store.check_content()
+            except ValueError as error:
+                raise ValueError(f"{entities} is damaged: {error}; build the dataset again") from error
+            return RelevanceEngine(store)
 
     def _seen(self) -> tuple[Any, ...]:
         """What tells this build's folder from one that takes its name."""

@@ -234,7 +234,7 @@ class EntityStore:
             ValueError: ids, rows or embeddings are out of range.
         """
         stored = check_dtype(dtype or self.embeddings.dtype.name)
-        self._check_content()
+        self.check_content()
         with atomic_path(Path(folder)) as temporary:
             temporary.mkdir()
             entities = files.entities_batch(list(self.entity_texts), self.entity_types)
@@ -306,7 +306,12 @@ class EntityStore:
             )
         return store
 
-    def _check_content(self) -> None:
+    def check_content(self) -> None:
+        """Read everything and check it: ids and rows in range, embeddings finite and of length 1.
+
+        Raises:
+            ValueError: something is not; the kernels would read beside the arrays, or score NaN.
+        """
         rows = sorted_keys(self.keys).column("row").to_numpy()
         if self.indptr[0] != 0 or (np.diff(self.indptr) < 0).any():
             raise ValueError("indptr must start at 0 and never fall: build the store again")

@@ -10,7 +10,8 @@ import hashlib
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -222,10 +223,8 @@ class ParquetEmbeddings(Source):
         self.path, self.name = Path(path), name or Path(path).stem
         if not self.path.is_file():
             raise ValueError(f"{self.path} is no file; give a Parquet file with the columns id and vector")
-        try:
+        with self._reading():
             columns = pq.read_schema(self.path).names
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{self.path} is not a Parquet file: {error}") from error
         missing = [column for column in ("id", "vector") if column not in columns]
         if missing:
             raise ValueError(
@@ -237,17 +236,20 @@ class ParquetEmbeddings(Source):
             return f"vectors {hashlib.file_digest(file, 'sha256').hexdigest()}"
 
     def open(self, items: Items) -> ArrayRanking:
-        table = pq.read_table(self.path)
-        ids = np.asarray(table["id"].cast(pa.string()).to_pylist(), dtype=object)
-        names = table["anatomy"].to_pylist() if "anatomy" in table.column_names else [WHOLE] * len(ids)
-        anatomies = np.asarray([name or WHOLE for name in names], dtype=object)
+        with self._reading():
+            table = pq.read_table(self.path)
+            ids = np.array(self._names(table, "id"), dtype=object)
+            if (ids == None).any():  # noqa: E711 - of each
+                raise ValueError(f"{self.path} has a row without id: give the dataset's image_id in each")
+            names = self._names(table, "anatomy") if "anatomy" in table.column_names else [WHOLE] * len(ids)
+            anatomies = np.array([name or WHOLE for name in names], dtype=object)
+            vectors = self._vectors(table["vector"])
         unknown = sorted(set(anatomies) - {WHOLE} - {a["name"] for a in items.anatomies})
         if unknown:
             raise ValueError(
                 f"{self.path} names anatomies that {items.dataset.name} does not have: "
                 f"{', '.join(unknown[:5])}; use the names of the dataset's `anatomies` config"
             )
-        vectors = self._vectors(table["vector"])
         placed = {}
         for anatomy in (WHOLE, *sorted(set(anatomies) - {WHOLE})):
             chosen = np.flatnonzero(anatomies == anatomy)
@@ -255,10 +257,35 @@ class ParquetEmbeddings(Source):
             placed[anatomy] = self._placed(items, ids[chosen], vectors[chosen], needed, anatomy)
         return ArrayRanking(placed.pop(WHOLE), placed)
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Name the file in what a library says of it."""
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(
+                f"{self.path} cannot be read as a Parquet file of id and vector ({str(error).strip()}): "
+                "write it again"
+            ) from error
+
+    def _names(self, table: pa.Table, column: str) -> list[str | None]:
+        """A column of names, which may be whole numbers."""
+        kind = table[column].type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
+            raise ValueError(f"{self.path} holds {kind} in the column {column}, not names")
+        return table[column].cast(pa.string()).to_pylist()
+
     def _vectors(self, column: pa.ChunkedArray) -> np.ndarray:
         """The column as (rows, d) float32."""
-        if not any(kind(column.type) for kind in _LIST_TYPES):
-            raise ValueError(f"{self.path} holds {column.type} in the column vector, not lists of numbers")
+        kind = column.type
+        numbers = any(is_list(kind) for is_list in _LIST_TYPES) and (
+            pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)
+        )
+        if not numbers:
+            raise ValueError(f"{self.path} holds {kind} in the column vector, not lists of numbers")
+        if column.null_count:
+            raise ValueError(f"{self.path} has {column.null_count} rows without a vector: each needs one")
         lengths = sorted(pc.unique(pc.fill_null(pc.list_value_length(column), 0)).to_pylist())
         if len(lengths) != 1 or lengths[0] == 0:
             raise ValueError(
@@ -289,6 +316,12 @@ class ParquetEmbeddings(Source):
                 "`id` must be the dataset's image_id"
             )
         rows = np.array([row_of.get(image_id, -1) for image_id in items.image_ids])
+        zero = ~vectors[rows].any(axis=1) & (rows >= 0)
+        if zero.any():
+            raise ValueError(
+                f"{self.path} holds a vector of zeros {under}, that of {items.image_ids[np.argmax(zero)]}: it "
+                "has no direction"
+            )
         return np.where((rows >= 0)[:, None], vectors[rows], np.float32(np.nan))
 
 

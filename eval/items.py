@@ -99,9 +99,9 @@ class Items:
         unknown = np.unique(self.study_ids[told & (self.rows(WHOLE) < 0)].astype(str))
         if len(unknown):
             raise ValueError(
-                f"{len(unknown)} studies of {self.dataset.name}/{self.split} have findings that its entities "
-                f"do not know, the first is {unknown[0]}: tables and entities/ are not of one build; build the "
-                "dataset again"
+                f"{len(unknown)} studies of {self.dataset.name}/{self.split} have findings that its "
+                f"entities do not know, the first is {unknown[0]}: tables and entities/ are of two builds; "
+                "build the dataset again"
             )
 
     def __len__(self) -> int:

@@ -139,9 +139,9 @@ class ModelResults:
         ]
         about = (
             f"Split {code(self.split)} of {plain(self.dataset)}: {self.n_images:,} images of "
-            f"{self.n_subjects:,} patients. Percents with 95% intervals (bootstrap over patients). A candidate is correct if its "
-            f"relevance is {self.limit}; queries without a correct one are left out of Recall. A dash stands "
-            "for what is not defined."
+            f"{self.n_subjects:,} patients. Percents with 95% intervals (bootstrap over patients). A "
+            f"candidate is correct if its relevance is {self.limit}; queries without a correct one are left "
+            "out of Recall. A dash stands for what is not defined."
         )
         heads = ["| Task | Metric | Value [95% interval] | Queries |", "| --- | --- | ---: | ---: |"]
         return "\n\n".join([about, "\n".join([*heads, *rows]), *self._regions()])

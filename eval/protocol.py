@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+_MOST = 1_000_000  # of cut-offs and of draws; more would not fit into memory
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -33,14 +35,16 @@ class Protocol:
         for name in ("ks_unconditional", "ks_conditional"):
             ks = tuple(getattr(self, name))
             object.__setattr__(self, name, ks)  # a list from YAML or JSON becomes what the type says
-            if not ks or any(k < 1 for k in ks) or list(ks) != sorted(set(ks)):
-                raise ValueError(f"{name} is {list(ks)}: give ascending cut-offs of at least 1")
+            if not ks or any(not 1 <= k <= _MOST for k in ks) or list(ks) != sorted(set(ks)):
+                raise ValueError(f"{name} is {list(ks)}: give ascending cut-offs of 1 to {_MOST:,}")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}: relevance lies between 0 and 1")
         for name in ("min_queries", "bootstrap_draws", "randomisations", "gold_k"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if self.max_per_anatomy is not None and self.max_per_anatomy < 2:
+            if not 1 <= getattr(self, name) <= _MOST:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be 1 to {_MOST:,}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed is {self.seed}: give a whole number from 0 to 2**63 - 1")
+        if self.max_per_anatomy is not None and not 2 <= self.max_per_anatomy < 2**63:
             raise ValueError(
                 f"max_per_anatomy is {self.max_per_anatomy}: retrieval needs at least 2 images, or None"
             )
@@ -57,8 +61,8 @@ class Protocol:
         if not path.is_file():
             raise ValueError(f"{path} is no file: give a YAML file with fields of the protocol, or none")
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            values = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
+        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
             raise ValueError(f"{path} is not YAML: {error}") from error
         if not isinstance(values, Mapping):
             raise ValueError(f"{path} holds {values!r}: give `field: value` pairs")
@@ -101,3 +105,13 @@ def _is_like(value: Any, default: Any) -> bool:
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
     return isinstance(value, int | float if isinstance(default, float) else int)
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values alone; a key that stands twice is refused, where YAML's own reader takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from dataset_scripts.contents import KIND, own_files
 from dataset_scripts.folder import BuiltDataset
 from dataset_scripts.plumbing.manifest import write_manifest
+from dataset_scripts.store_files import open_tensors, write_tensors
 from tests.made_up import built_open_i
 
 
@@ -154,6 +156,18 @@ def test_a_missing_table_is_named(folder: Path, name: str) -> None:
         BuiltDataset(folder).studies("test"), BuiltDataset(folder).findings("test")
 
 
+@pytest.mark.parametrize(("name", "array"), [("embeddings", "embeddings"), ("rows", "entity_ids")])
+def test_entities_that_make_no_sense_are_refused_before_they_score(
+    folder: Path, name: str, array: str
+) -> None:
+    path = folder / "entities" / f"{name}.safetensors"
+    arrays = {key: np.array(values) for key, values in open_tensors(path, memory_map=False).items()}
+    arrays[array][0] = np.nan if name == "embeddings" else 10**6
+    write_tensors(path, arrays)
+    with pytest.raises(ValueError, match=r"entities is damaged: .*; build the dataset again"):
+        assert BuiltDataset(folder).engine
+
+
 def test_a_manifest_of_something_else_is_refused(folder: Path) -> None:
     manifest = folder / "manifest.json"
     for text in ("{", "[]", json.dumps({"format": KIND, "files": {"../outside": {}}})):
@@ -180,7 +194,7 @@ from pathlib import Path
 from dataset_scripts.folder import BuiltDataset
 data = BuiltDataset(Path(sys.argv[1]))
 rows = data.studies("train")
-data.image(rows[0]), rows.sort("report"), data.digest
+rows[0], rows.sort("report"), data.digest
 print("read", flush=True)
 if len(sys.argv) > 2: time.sleep(60)
 """

@@ -314,6 +314,14 @@ def test_a_file_sets_fields_of_the_protocol(tmp_path: Path) -> None:
         ("threshold: 2", "between 0 and 1"),
         ("- 3", "pairs"),
         ("a: [", "not YAML"),
+        ("!!python/object/apply:os.getcwd []", "not YAML"),
+        ("[a]: 1", "not YAML"),
+        ("strict: true\nstrict: false", "strict stands twice"),
+        ("threshold: .nan", "between 0 and 1"),
+        ("ks_conditional: [-1]", "cut-offs of 1 to"),
+        ("ks_unconditional: [100000000000000000000]", "cut-offs of 1 to"),
+        ("bootstrap_draws: 1000000000000", "bootstrap_draws is"),
+        ("seed: -1", "seed is -1"),
     ],
 )
 def test_a_protocol_file_that_does_not_fit_is_refused(content: str, said: str, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Sources: vectors find their images, unfit files are refused with a sentence, references keep theirs."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +74,7 @@ def test_a_missing_file_and_another_format_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no file"):
         ParquetEmbeddings(tmp_path / "none.parquet")
     (tmp_path / "text.parquet").write_text("id,vector")
-    with pytest.raises(ValueError, match="not a Parquet file"):
+    with pytest.raises(ValueError, match="cannot be read as a Parquet file"):
         ParquetEmbeddings(tmp_path / "text.parquet")
 
 
@@ -141,3 +143,39 @@ def test_fingerprints_follow_the_content_and_not_the_name(
     texts = [first.fingerprint(), *(source.fingerprint() for source in others)]
     assert len(set(texts)) == len(texts)
     assert RandomRanking(1, name="other").fingerprint() == RandomRanking(1).fingerprint()
+
+
+def _pairs(count: int) -> list[list[float]]:
+    return [[1.0, 2.0] for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (lambda ids: {"vector": [["a", "b"]] * len(ids)}, "list<.*string> in the column vector"),
+        (lambda ids: {"vector": [[[1.0]]] * len(ids)}, "list<.*list<.*> in the column vector"),
+        (lambda ids: {"vector": [None, *_pairs(len(ids) - 1)]}, "1 rows without a vector"),
+        (lambda ids: {"vector": [[0.0, 0.0], *_pairs(len(ids) - 1)]}, "a vector of zeros as holistic"),
+        (lambda ids: {"id": [{"a": name} for name in ids]}, "struct<.*> in the column id, not names"),
+        (lambda ids: {"id": [None, *ids[1:]]}, "a row without id"),
+        (lambda ids: {"id": [name.encode() for name in ids]}, "binary in the column id"),
+        (lambda ids: {"anatomy": [["lung"]] * len(ids)}, "in the column anatomy, not names"),
+        (lambda ids: {"anatomy": [1] * len(ids)}, "names anatomies that .* does not have: 1"),
+    ],
+)
+def test_columns_of_other_kinds_are_named(
+    fake: Any, tmp_path: Path, columns: Callable[[list[str]], dict[str, list]], message: str
+) -> None:
+    ids = fake.studies("test")["image_id"][:]
+    path = tmp_path / "vectors.parquet"
+    pq.write_table(pa.table({"id": ids, "vector": _pairs(len(ids)), **columns(ids)}), path)
+    with pytest.raises(ValueError, match=rf"vectors\.parquet .*{message}"):
+        ParquetEmbeddings(path).open(Items(fake, "test"))
+
+
+def test_a_damaged_file_is_named(vectors_file: Path, fake: Any) -> None:
+    content = bytearray(vectors_file.read_bytes())
+    content[4:2000] = b"\x55" * 1996
+    vectors_file.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"radir-like\.parquet cannot be read as a Parquet file"):
+        ParquetEmbeddings(vectors_file).open(Items(fake, "test"))
