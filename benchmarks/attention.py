@@ -22,7 +22,7 @@ from datasets import load_dataset
 from machine import machine
 from torch import Tensor
 
-from dataset_scripts.phantom_cxr import ANATOMIES, NORMAL, make_finding, nuisance_seed, render, sample_state
+from dataset_scripts.phantom_cxr import ANATOMIES, NORMAL, nuisance_seed, render, sample_state
 from modeling_radir import RadIRModel
 from modeling_radir.attention_maps import attention_map, in_image_coordinates
 from modeling_radir.inference import embed, load
@@ -46,8 +46,7 @@ class Case:
 def region(number: int, seed: int, size: int, anatomy: str) -> np.ndarray:
     """Pixels (size, size) bool that change when the anatomy's finding is taken away."""
     state, nuisance = sample_state(seed, number), nuisance_seed(seed, number)
-    without = dataclasses.replace(state, findings={**state.findings, anatomy: make_finding(anatomy)})
-    pair = [render(each, nuisance, size).astype(int) for each in (state, without)]
+    pair = [render(each, nuisance, size).astype(int) for each in (state, state.with_finding(anatomy))]
     return np.abs(pair[0] - pair[1]) > CHANGED
 
 

@@ -123,21 +123,6 @@ def _survey(
     )
 
 
-def anatomy_terms(documents: Iterable[dict[str, Any]]) -> Counter[str]:
-    """Count the anatomical terms of RadGraph documents.
-
-    Args:
-        documents: in any form that `radgraph_json` reads; see `terms_of` there for what makes a term.
-
-    Returns:
-        Term -> number of mentions.
-
-    Raises:
-        ValueError: a document is not RadGraph output.
-    """
-    return Counter(term for document in flatten(documents) for term in terms_of(entities_of(document)))
-
-
 def coverage(terms: Counter[str], ontology: Ontology) -> list[TermCoverage]:
     """Find the anatomy behind each term, as report mining links it; most frequent terms first."""
     miner = FindingsMiner(ontology)

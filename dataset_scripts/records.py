@@ -127,15 +127,6 @@ def option(help_text: str, **default: Any) -> Any:
     return dataclasses.field(metadata={"help": help_text}, **default)
 
 
-def read_all(source: Source) -> Iterator[ImageRecord | Skipped]:
-    """All of a source in order, in this process."""
-    for job in source.jobs():
-        if isinstance(job, Skipped):
-            yield job
-        else:
-            yield from source.read(job)
-
-
 def skip_counts(skipped: Iterable[Skipped]) -> dict[str, int]:
     """Number of skipped records for each reason, most frequent first; what follows a colon is detail."""
     return dict(Counter(item.reason.partition(":")[0] for item in skipped).most_common())

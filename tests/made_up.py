@@ -1,6 +1,7 @@
 """Made-up sources, small enough for a test: an Open-i-shaped tree with a report for each study."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from dataset_scripts.build import build_dataset
 from dataset_scripts.entities import LexicalScorer
 from dataset_scripts.open_i import OpenISource
+from dataset_scripts.records import ImageRecord, Skipped, Source
 
 SENTENCES = {
     "heart": ("The heart is normal in size.", "Mild cardiomegaly.", "The heart is severely enlarged."),
@@ -20,6 +22,15 @@ SENTENCES = {
     "lungs": ("The lungs are clear.", "Right upper lobe consolidation.", "Left basilar atelectasis."),
     "spine": ("", "Degenerative changes of the thoracic spine.", ""),
 }
+
+
+def read_all(source: Source) -> Iterator[ImageRecord | Skipped]:
+    """All of a source in order, in this process."""
+    for job in source.jobs():
+        if isinstance(job, Skipped):
+            yield job
+        else:
+            yield from source.read(job)
 
 
 def findings(number: int) -> str:

@@ -10,7 +10,8 @@ import nibabel
 import numpy as np
 
 from dataset_scripts.ctrate.source import CTRateSource
-from dataset_scripts.records import ImageRecord, Skipped, read_all
+from dataset_scripts.records import ImageRecord, Skipped
+from tests.made_up import read_all
 
 LABELS = ("Cardiomegaly", "Pleural effusion")
 AIR, LUNG, SOFT, BONE = -1000, -850, 40, 700

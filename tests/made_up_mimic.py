@@ -22,7 +22,8 @@ from PIL import Image
 
 from dataset_scripts.mimic import source as mimic
 from dataset_scripts.phantom_cxr import make_study
-from dataset_scripts.records import ImageRecord, Skipped, read_all
+from dataset_scripts.records import ImageRecord, Skipped
+from tests.made_up import read_all
 
 RULE = " " + "_" * 78
 METADATA_COLUMNS = (

@@ -4,13 +4,12 @@ It stands in for data that cannot be shared, as phantom-cxr does, so that the 3D
 offline.
 
 Example:
-    >>> from dataset_scripts.phantom_ct import generate
-    >>> study = next(generate(count=1, seed=0, shape=(16, 32, 32)))
+    >>> from dataset_scripts.phantom_ct import make_study
+    >>> study = make_study(0, seed=0, shape=(16, 32, 32))
     >>> study.study_id, study.volume.shape, study.volume.dtype.name
     ('phantom-ct-000000', (16, 32, 32), 'int16')
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy as np
 from dataset_scripts.phantom_state import nuisance_seed, stream, subject_number
 
 from .catalog import ANATOMIES
-from .render import MIN_SHAPE, check_shape, render, spacing_of
+from .render import MIN_SHAPE, render, spacing_of
 from .report import write_report, writer
 from .state import Build, PhantomCTState, Scan, normal_state, sample_state
 
@@ -29,7 +28,6 @@ __all__ = [
     "PhantomCTState",
     "PhantomCTStudy",
     "Scan",
-    "generate",
     "make_study",
     "normal_state",
     "render",
@@ -67,6 +65,8 @@ class PhantomCTStudy:
 def make_study(index: int, seed: int, shape: tuple[int, int, int] = SHAPE) -> PhantomCTStudy:
     """Study number `index` of a seed; depends on (seed, index, shape) alone.
 
+    About 1.3 studies share a subject; those share the build, and their findings and scans are drawn anew.
+
     Raises:
         ValueError: if `index` or `seed` is negative or `shape` too small.
     """
@@ -85,22 +85,3 @@ def make_study(index: int, seed: int, shape: tuple[int, int, int] = SHAPE) -> Ph
         impression=report.impression,
         state=state,
     )
-
-
-def generate(count: int, seed: int, shape: tuple[int, int, int] = SHAPE) -> Iterator[PhantomCTStudy]:
-    """Yields `count` studies one by one; study i is the same whatever the count.
-
-    About 1.3 studies share a subject; those share the build, and their findings and scans are drawn anew.
-
-    Args:
-        count: number of studies, not negative.
-        seed: seed of everything, not negative.
-        shape: (D, H, W) of the volumes, at least (16, 32, 32).
-
-    Raises:
-        ValueError: at once, if a number is negative or `shape` too small.
-    """
-    if count < 0 or seed < 0:
-        raise ValueError(f"count is {count} and seed {seed}, expected 0 or more: pass non-negative numbers.")
-    check_shape(shape)
-    return (make_study(index, seed, shape) for index in range(count))

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataset_scripts import phantom_state
 from dataset_scripts.phantom_state import (
-    NORMAL,
     Finding,
     LatentState,
     draw_findings,
@@ -25,7 +23,6 @@ __all__ = [
     "Finding",
     "Habitus",
     "PhantomState",
-    "make_finding",
     "normal_state",
     "nuisance_seed",
     "sample_state",
@@ -61,15 +58,6 @@ class PhantomState(LatentState):
 
     catalog = ANATOMIES
     habitus: Habitus
-
-
-def make_finding(anatomy: str, name: str = NORMAL, degree: str = "") -> Finding:
-    """A finding, checked against the catalog.
-
-    Raises:
-        ValueError: for an anatomy, a finding or a degree that the catalog does not hold.
-    """
-    return phantom_state.make_finding(ANATOMIES, anatomy, name, degree)
 
 
 def normal_state(habitus: Habitus | None = None) -> PhantomState:

@@ -10,7 +10,8 @@ from dataset_scripts.ctrate.source import LABEL_ANATOMIES, CTRateSource
 from dataset_scripts.ctrate.tables import VolumeName
 from dataset_scripts.findings import FindingsMiner
 from dataset_scripts.ontology import default_ontology
-from dataset_scripts.records import ImageRecord, Sharing, Skipped, read_all
+from dataset_scripts.records import ImageRecord, Sharing, Skipped
+from tests.made_up import read_all
 from tests.made_up_ctrate import (
     FINDINGS,
     IMPRESSION,

@@ -8,15 +8,12 @@ import pandas as pd
 import pytest
 
 from dataset_scripts.discovery import (
-    anatomy_terms,
     annotate,
-    coverage,
     discover,
     read_reports,
     survey,
     write_terms,
 )
-from dataset_scripts.ontology import default_ontology
 from dataset_scripts.radgraph_json import entities_of, read_entities
 
 ANATOMY, OBSERVATION = "Anatomy::definitely present", "Observation::definitely present"
@@ -151,12 +148,13 @@ def test_every_form_of_radgraph_output_gives_the_same_terms(name: str, tmp_path:
     ],
 )
 def test_modifiers_join_their_structure(spans: list[Any], terms: list[str]) -> None:
-    assert sorted(anatomy_terms([document("made up", *spans)]).elements()) == terms
+    found = survey([document("made up", *spans)]).terms
+    assert sorted(item.term for item in found for _ in range(item.count)) == terms
 
 
 def test_a_term_is_covered_by_the_anatomy_that_mining_links_it_to() -> None:
-    terms = anatomy_terms([EFFUSION, EFFUSION, LIVER, document("toe .", ("Great toe", 0, ANATOMY, []))])
-    rows = {item.term: item for item in coverage(terms, default_ontology())}
+    found = survey([EFFUSION, EFFUSION, LIVER, document("toe .", ("Great toe", 0, ANATOMY, []))])
+    rows = {item.term: item for item in found.terms}
     assert list(rows) == ["left pleural", "great toe", "liver"]  # by count, then by name
     assert rows["left pleural"].anatomy == "left pleura"
     assert rows["great toe"].anatomy is None
@@ -164,8 +162,8 @@ def test_a_term_is_covered_by_the_anatomy_that_mining_links_it_to() -> None:
 
 
 def test_both_sides_of_one_whole_are_the_whole() -> None:
-    terms = anatomy_terms([document("lungs", ("lungs", 0, ANATOMY, []))])
-    assert coverage(terms, default_ontology())[0].anatomy == "lungs"
+    found = survey([document("lungs", ("lungs", 0, ANATOMY, []))])
+    assert found.terms[0].anatomy == "lungs"
 
 
 def test_rare_terms_count_in_the_shares_but_are_not_listed() -> None:

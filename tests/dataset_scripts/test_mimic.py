@@ -19,7 +19,8 @@ from dataset_scripts.mimic import source as mimic
 from dataset_scripts.mimic.source import LABEL_ANATOMIES, MimicSource
 from dataset_scripts.mimic.tables import LABELS
 from dataset_scripts.ontology import default_ontology
-from dataset_scripts.records import Sharing, Skipped, read_all, skip_counts
+from dataset_scripts.records import Sharing, Skipped, skip_counts
+from tests.made_up import read_all
 from tests.made_up_mimic import (
     CASES,
     DEFECTS,

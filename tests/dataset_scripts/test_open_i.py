@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from dataset_scripts.open_i import OpenISource
-from dataset_scripts.records import ImageRecord, Skipped, read_all, skip_counts
-from tests.made_up import open_i_tree
+from dataset_scripts.records import ImageRecord, Skipped, skip_counts
+from tests.made_up import open_i_tree, read_all
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 
 from dataset_scripts.phantom_ct import PhantomCTStudy, make_study, normal_state, render, spacing_of
 from dataset_scripts.phantom_ct_source import PhantomCTSource, nifti_bytes
-from dataset_scripts.records import ImageRecord, Sharing, read_all
+from dataset_scripts.records import ImageRecord, Sharing
+from tests.made_up import read_all
 
 SOURCE = PhantomCTSource(count=16, slices=20, size=36, seed=3)
 

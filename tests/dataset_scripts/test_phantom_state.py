@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from dataset_scripts.phantom_cxr import ANATOMIES, make_finding, normal_state, sample_state
+from dataset_scripts.phantom_cxr import ANATOMIES, normal_state, sample_state
 from dataset_scripts.phantom_cxr.state import subject_number
 
 COUNT = 3000
@@ -75,7 +75,7 @@ def test_a_finding_that_the_catalog_does_not_hold_is_refused(
     finding: tuple[str, str, str], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        make_finding(*finding)
+        normal_state().with_finding(*finding)
 
 
 def test_with_finding_changes_one_anatomy_alone() -> None:

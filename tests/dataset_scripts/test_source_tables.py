@@ -9,9 +9,9 @@ import pytest
 from dataset_scripts.ctrate.source import CTRateSource
 from dataset_scripts.mimic.source import MimicSource
 from dataset_scripts.open_i import OpenISource
-from dataset_scripts.records import ImageRecord, Skipped, Source, read_all
+from dataset_scripts.records import ImageRecord, Skipped, Source
 from dataset_scripts.source_tables import read_source_table
-from tests.made_up import open_i_tree
+from tests.made_up import open_i_tree, read_all
 from tests.made_up_ctrate import MadeUpVolume, ctrate_tree
 from tests.made_up_mimic import mimic_tree, phantom_contents
 
