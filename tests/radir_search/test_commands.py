@@ -78,7 +78,7 @@ def test_names_of_files_that_are_no_text_are_left_out_and_listed(
     [
         (("index", "--images", "nowhere", "--out", "{tmp}/i"), "nowhere is no folder"),
         (("index", "--images", "images/0.png", "--out", "{tmp}/i"), "0.png is no folder"),
-        (("index", "--images", "images", "--split", "dev", "--out", "{tmp}/i"), "--split belongs to --dataset"),
+        (("index", "--images", "images", "--split", "dev", "--out", "{tmp}/i"), "--split belongs to"),
         (("index", "--images", "images", "--out", "images"), "images holds something that is no index"),
         (("index", "--images", "images", "--out", "images/0.png/i"), "0.png/i cannot be written"),
         ((*MAP, "hart", "--out", "{tmp}/h.png"), "nearest known: 'heart'"),
