@@ -319,7 +319,7 @@ class ParquetEmbeddings(Source):
         zero = ~vectors[rows].any(axis=1) & (rows >= 0)
         if zero.any():
             raise ValueError(
-                f"{self.path} holds a vector of zeros {under}, that of {items.image_ids[np.argmax(zero)]}: it "
+                f"{self.path} holds a vector of zeros {under}, of {items.image_ids[np.argmax(zero)]}: it "
                 "has no direction"
             )
         return np.where((rows >= 0)[:, None], vectors[rows], np.float32(np.nan))

@@ -65,7 +65,7 @@ def score_gold(
         "average_precision", "average_precision_ci95"}.
 
     Raises:
-        ValueError: the labels name an anatomy that the dataset does not have.
+        ValueError: the labels name an anatomy that the dataset does not have, are no labels, or stand twice.
     """
     labels = _labels(items, protocol)
     if not labels:
@@ -84,6 +84,7 @@ def _labels(items: Items, protocol: Protocol) -> list[_Label]:
     table = items.dataset.labels()
     if table is None:
         return []
+    _check_labels(table)
     known = {anatomy["name"] for anatomy in items.anatomies}
     labels = []
     for name, rows in table.groupby("label", sort=True):
@@ -93,6 +94,25 @@ def _labels(items: Items, protocol: Protocol) -> list[_Label]:
         if len(label.queries) >= max(2, protocol.min_queries):
             labels.append(label)
     return labels
+
+
+def _check_labels(table: pd.DataFrame) -> None:
+    """One label of a study has one value, which says yes, no or that it is not certain."""
+    values = pd.to_numeric(table["value"], errors="coerce")
+    odd = table[~(values.isin([-1, 0, 1]) | table["value"].isna())]
+    if len(odd):
+        row = odd.iloc[0]
+        raise ValueError(
+            f"{len(odd)} gold labels are none of 1 (yes), 0 (no) and -1 (uncertain), the first is "
+            f"{row['value']!r} of {row['label']!r} for study {row['study_id']}: correct the source"
+        )
+    twice = table[table.duplicated(["study_id", "label"])]
+    if len(twice):
+        row = twice.iloc[0]
+        raise ValueError(
+            f"{len(twice)} gold labels stand twice, the first is {row['label']!r} for study "
+            f"{row['study_id']}: keep one value of each"
+        )
 
 
 def _anatomy_of(rows: pd.DataFrame, label: str, known: set[str]) -> str | None:

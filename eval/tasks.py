@@ -65,6 +65,9 @@ def score_tasks(
         protocol: the choices.
         progress: show a progress bar over the tasks.
         parts: what an earlier run has finished is taken from here, and what this one finishes kept.
+
+    Raises:
+        ValueError: no two images have a text.
     """
     scored = []
     names = task_anatomies(items)
@@ -74,6 +77,11 @@ def score_tasks(
         )
         if anatomy == WHOLE:
             scored += _score(items, rankings, protocol, IMAGE_TO_REPORT, WHOLE, parts)
+    if not scored:
+        raise ValueError(
+            f"{items.dataset.name}/{items.split} has no two images with a text, whole or of an anatomy: "
+            "there is nothing to rank"
+        )
     return scored
 
 

@@ -191,6 +191,27 @@ def test_entities_of_another_build_are_refused(made: Path, tmp_path: Path) -> No
         evaluated(BuiltDataset(folder), tmp_path / "out")
 
 
+def test_a_dataset_without_any_text_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = FakeDataset(n_studies=4)
+    monkeypatch.setattr(dataset.engine.store, "keys", {})
+    with pytest.raises(ValueError, match="has no two images with a text"):
+        evaluated(dataset, tmp_path)
+
+
+@pytest.mark.parametrize("anatomies", [0, 1])
+def test_a_dataset_whose_texts_name_no_anatomy_or_one_is_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anatomies: int
+) -> None:
+    dataset = FakeDataset(n_studies=4, labelled=False)
+    kept = {
+        key: row for key, row in dataset.engine.store.keys.items() if key[1] in ("", "lung")[: 1 + anatomies]
+    }
+    monkeypatch.setattr(dataset.engine.store, "keys", kept)
+    found = evaluated(dataset, tmp_path)
+    assert len(found["anatomies"]) == anatomies
+    assert found["models"]["random"]["image_to_image"]["n_queries"] == 5
+
+
 def test_a_report_of_damaged_results_is_refused(fake: FakeDataset, tmp_path: Path) -> None:
     evaluated(fake, tmp_path)
     (tmp_path / "results.json").write_text(json.dumps({})[:1])

@@ -1,5 +1,6 @@
 """Gold labels: equal to a loop, unknown ones no candidates, conditions where there are, from all sources."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -201,3 +202,25 @@ def test_the_18_labels_of_ctrate_reach_the_built_folder(tmp_path: Path) -> None:
         f"{split}_{n}_a": float(n == 1) for split in ("train", "valid") for n in (1, 2)
     }
     assert "by a text classifier" in data.facts.label_origin
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.assign(value=[7, *table["value"][1:]]), "1 gold labels are none of 1 .* 7 of"),
+        (lambda table: table.assign(value=["x", *table["value"][1:]]), "the first is 'x'"),
+        (lambda table: pd.concat([table, table[:2]]), "2 gold labels stand twice"),
+    ],
+)
+def test_labels_that_mean_nothing_are_refused(
+    helpers: SimpleNamespace,
+    change: Callable[[pd.DataFrame], pd.DataFrame],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dataset = helpers.FakeDataset()
+    labels = change(dataset.labels())
+    monkeypatch.setattr(dataset, "labels", lambda: labels)
+    items = Items(dataset, "test")
+    with pytest.raises(ValueError, match=message):
+        score_gold(items, {"random": RandomRanking().open(items)}, Protocol(bootstrap_draws=10))
