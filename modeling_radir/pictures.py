@@ -6,6 +6,7 @@ that is left to whoever takes it. A picture that cannot be read so is refused, w
 
 import io
 import os
+import warnings
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,7 +23,8 @@ PICTURE_SUFFIXES = (
 UNREAD_SUFFIXES = (
     *(".avif", ".avifs", ".heic", ".heif", ".jxl", ".jls", ".svg", ".psd", ".tga", ".ico", ".icns", ".cur"),
     *(".pcx", ".dcx", ".dds", ".sgi", ".rgb", ".rgba", ".bw", ".ras", ".xbm", ".xpm", ".qoi", ".fits"),
-    *(".fit", ".eps", ".ps", ".pdf", ".wmf", ".emf", ".msp", ".fli", ".flc", ".im", ".exr", ".dng"),
+    *(".fit", ".eps", ".ps", ".pdf", ".wmf", ".emf", ".msp", ".fli", ".flc", ".im", ".exr"),
+    *(".dng", ".nef", ".cr2", ".arw", ".orf", ".rw2", ".pef", ".svs", ".ndpi"),  # TIFF with more inside
 )
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn; the largest detectors give 30 million
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -123,8 +125,10 @@ def _opened(source: PictureSource) -> Image.Image:
     try:
         if start in TiffImagePlugin.PREFIXES:
             return _TiffFile(file)
-        return Image.open(file, formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such are refused by _check
+            return Image.open(file, formats=FORMATS)
+    except Image.DecompressionBombError as error:
         raise ValueError(
             f"holds more pixels than the {MAX_PIXELS:,} that are read: give it at a smaller size"
         ) from error

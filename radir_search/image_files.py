@@ -13,6 +13,7 @@ logger = logging.getLogger(__name__)
 
 PICTURE, VOLUME, DICOM, UNREAD = "picture", "volume", "dicom", "unread"
 UNREAD_VOLUMES = (".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz", ".mnc", ".hdr")
+_IMAGE_SUFFIXES = (*PICTURE_SUFFIXES, *NIFTI_SUFFIXES, ".dcm", ".dicom")
 _SYSTEM_FOLDERS = ("__macosx",)  # what a Mac adds to an archive
 
 
@@ -30,12 +31,13 @@ def file_kind(path: Path) -> str | None:
         return PICTURE
     if name == "dicomdir":  # the table of contents of a disc of DICOM files
         return None
-    if name.endswith((*UNREAD_SUFFIXES, *UNREAD_VOLUMES)):
-        return UNREAD
+    unread = UNREAD if name.endswith((*UNREAD_SUFFIXES, *UNREAD_VOLUMES)) else None
     if not path.is_file():  # a pipe, or a link that leads nowhere
-        return None
+        return unread
     try:
-        return DICOM if is_dicom(path) else PICTURE if is_picture(path) else None
+        if is_dicom(path):  # which may end in anything
+            return DICOM
+        return unread or (PICTURE if is_picture(path) else None)
     except OSError:
         return UNREAD
 
@@ -115,7 +117,7 @@ def _walk_real(start: Path, seen: set[str], files: list[Path], links: list[Path]
             folders.clear()
             continue
         seen.add(real)
-        hidden += sum(name.startswith(".") and name.lower().endswith(PICTURE_SUFFIXES) for name in names)
+        hidden += sum(name.startswith(".") and name.lower().endswith(_IMAGE_SUFFIXES) for name in names)
         files += [here / name for name in names if not name.startswith(".")]
         shown = [name for name in folders if not name.startswith(".") and name.lower() not in _SYSTEM_FOLDERS]
         links += [here / name for name in shown if (here / name).is_symlink()]

@@ -129,15 +129,10 @@ def write_enhanced(
     for index in frames:
         slope, intercept = scales[index % len(scales)]
         stored.append((hu[index].astype(np.int32) - intercept) // slope)
-        group = {
-            "PlanePosition": {"ImagePositionPatient": [-100, -120, 30 + spacing_mm[0] * index]},
-            "PixelValueTransformation": {
-                "RescaleSlope": slope,
-                "RescaleIntercept": intercept,
-                "RescaleType": "HU",
-            },
-        }
-        groups.append(group if shared else group | _measures(spacing_mm))
+        scale = {"RescaleSlope": slope, "RescaleIntercept": intercept, "RescaleType": "HU"}
+        place = {"ImagePositionPatient": [-100, -120, 30 + spacing_mm[0] * index]}
+        own = {"PlanePosition": place, "PixelValueTransformation": scale}
+        groups.append(own if shared else own | _measures(spacing_mm))
     enhanced = _CT_FIELDS | {
         "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.1",
         "NumberOfFrames": len(frames),

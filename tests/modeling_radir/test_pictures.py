@@ -146,7 +146,7 @@ def test_colours_of_16_bits_are_refused_not_halved(tmp_path: Path) -> None:
             read_picture(tmp_path / "a.png")
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("size", [(20_000, 10_000), (10_000, 10_000), (MAX_PIXELS + 1, 1)])
 def test_images_too_large_to_read_are_refused_before_they_are_decoded(
     tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch

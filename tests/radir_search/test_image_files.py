@@ -30,12 +30,13 @@ def test_pictures_are_known_by_any_suffix_of_theirs_or_by_their_content(tmp_path
         (tmp_path / name).touch()
     put(tmp_path / "no_suffix")
     put(tmp_path / "image.0001", "JPEG")
+    write_dicom(tmp_path / "y.im", np.zeros((2, 2), np.uint16), "MONOCHROME2", 12)
     write_dicom(tmp_path / "z", np.zeros((2, 2), np.uint16), "MONOCHROME2", 12)
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
     assert names(tmp_path) == [
         *("a.webp", "b.gif", "c.jp2", "d.TIF", "e.bmp", "f.pgm", "g.jfif", "h.png", "image.0001"),
-        *("no_suffix", "z"),
+        *("no_suffix", "y.im", "z"),
     ]
 
 
@@ -78,12 +79,12 @@ def test_links_that_lead_nowhere_and_pipes_are_listed_not_opened(tmp_path: Path)
 
 
 def test_hidden_images_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for name in ("a.png", "._a.png", ".cache/b.png", "__MACOSX/c.png"):
+    for name in ("a.png", "._a.png", "._a.dcm", ".cache/b.png", "__MACOSX/c.png"):
         put(tmp_path / name)
     (tmp_path / ".DS_Store").touch()
     with caplog.at_level(logging.WARNING, logger="radir_search.image_files"):
         assert names(tmp_path) == ["a.png"]
-    assert "1 hidden images" in caplog.text
+    assert "2 hidden images" in caplog.text
 
 
 def test_folders_that_cannot_be_opened_come_along_and_say_so(
