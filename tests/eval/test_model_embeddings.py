@@ -87,5 +87,5 @@ def test_a_diverged_model_is_refused(
         model.visual_projection.weight.fill_(float("nan"))
     model.save_pretrained(tmp_path)
     tiny.processor().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="no finite numbers"):
         ModelEmbeddings(tmp_path, progress=False).open(Items(helpers.FakeDataset(n_studies=12), "test"))
