@@ -64,6 +64,8 @@ class LexicalScorer:
 
     def __init__(self, weights: PhraseWeights | None = None, dimension: int = 1024) -> None:
         self._lexicon: Lexicon = default_lexicon()
+        known = (*self._lexicon.kinds, *self._lexicon.levels, *self._lexicon.qualities)
+        self._longest = max(len(name.split()) for name in known)  # in words, of terms and modifiers
         self._weights = weights or PhraseWeights()
         self._ngrams = HashedNGrams(dimension)
 
@@ -115,14 +117,15 @@ class LexicalScorer:
 
     def _features(self, text: str) -> list[tuple[str, float]]:
         """Return the weighted words and tags that an entity text is made of."""
-        words = split_form(text)
+        words, place = split_form(text), 0
         features: list[tuple[str, float]] = []
-        while len(words) > 1 and " ".join(words) not in self._lexicon.kinds:
-            used, found = self._modifier(words)
+        while len(words) - place > 1 and not self._is_term(words, place):
+            used, found = self._modifier(words[place : place + self._longest + 1])
             if not used:
                 break
             features.extend(found)
-            words = words[used:]
+            place += used
+        words = words[place:]
         features.extend((word, len(words) ** -0.5) for word in words)
         head = " ".join(words)
         if head in self._lexicon.groups:
@@ -130,6 +133,10 @@ class LexicalScorer:
         if self._lexicon.kinds.get(head) != "anatomy":
             features.append(("#finding", self._weights.finding))
         return features
+
+    def _is_term(self, words: tuple[str, ...], place: int) -> bool:
+        """Whether the words from a place on are a term of the lexicon."""
+        return len(words) - place <= self._longest and " ".join(words[place:]) in self._lexicon.kinds
 
     def _modifier(self, words: tuple[str, ...]) -> tuple[int, list[tuple[str, float]]]:
         """Return how many leading words are a modifier of the rest, 0 if none, and its features.

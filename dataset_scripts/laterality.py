@@ -6,6 +6,7 @@ after a preposition ("effusion at the left base"). The bare plural of a structur
 both of it ("the costophrenic angles are sharp").
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -139,6 +140,8 @@ class SideFinder:
     def _complete_pairs(self, tokens: Sequence[str], mentions: Sequence[Mention], sides: list[int]) -> None:
         """Give both sides to the bare plurals of pairs ("lung bases"), in place."""
         spoken = any(self._words.get(token, BOTH) != BOTH for token in tokens)
+        said = [place for place, token in enumerate(tokens) if token in self._words]
+        compared = [place for place, token in enumerate(tokens) if token in _COMPARING]
         tail: Sequence[str] = ()  # of the plural that the mention at hand is coordinated with
         for number in range(len(mentions) - 1, -1, -1):
             mention = mentions[number]
@@ -152,13 +155,8 @@ class SideFinder:
             tail = (words[1:] if plural else tail) if coordinated else ()
             # "Right upper and lower lobes" is a plural of two names, not of a pair.
             of_two_names = spoken and (coordinated or conjunct)
-            if self._is_compared(tokens[mention.end :]) if sides[number] else not of_two_names:
+            if _is_compared(mention.end, said, compared) if sides[number] else not of_two_names:
                 sides[number] = BOTH
-
-    def _is_compared(self, following: Sequence[str]) -> bool:
-        """Whether the next side's word only says on which side there is more."""
-        end = next((k for k, token in enumerate(following) if token in self._words), 0)
-        return not _COMPARING.isdisjoint(following[:end])
 
     def _elements(self, tokens: Sequence[str], mentions: Sequence[Mention]) -> list[_Element]:
         elements: list[_Element] = []
@@ -180,6 +178,17 @@ class SideFinder:
             for position in range(start, end)
             if tokens[position] in self._words
         ]
+
+
+def _is_compared(place: int, said: Sequence[int], compared: Sequence[int]) -> bool:
+    """Whether the next side's word after a place only says on which side there is more.
+
+    `said` and `compared` are the places of all sides' words, and of all words that compare, ascending.
+    """
+    next_said, next_compared = bisect_left(said, place), bisect_left(compared, place)
+    if next_said == len(said) or next_compared == len(compared):
+        return False
+    return compared[next_compared] < said[next_said]
 
 
 def _pair_plurals(ontology: Ontology, anatomy: Anatomy) -> Iterator[tuple[str, ...]]:
@@ -212,11 +221,13 @@ def _words_of_both(ontology: Ontology, sided: dict[int, int]) -> set[str]:
 def _clauses(tokens: Sequence[str], elements: list[_Element]) -> list[list[_Element]]:
     """Elements parted at clause borders; one without mentions ("..., mostly left") joins the last."""
     clauses: list[list[_Element]] = [[]]
+    mentions = sides = False  # whether the last clause has any
     for element in elements:
-        clause = clauses[-1]
-        if any(e.mention is not None for e in clause) and _is_border(tokens, clause, element):
+        if mentions and _is_border(tokens, clauses[-1][-1], element, sides):
             clauses.append([])
+            mentions = sides = False
         clauses[-1].append(element)
+        mentions, sides = mentions or element.mention is not None, sides or bool(element.sides)
     joined: list[list[_Element]] = []
     for clause in clauses:
         if joined and all(element.mention is None for element in clause):
@@ -226,9 +237,8 @@ def _clauses(tokens: Sequence[str], elements: list[_Element]) -> list[list[_Elem
     return joined
 
 
-def _is_border(tokens: Sequence[str], clause: list[_Element], element: _Element) -> bool:
-    """Whether a clause ends between its last element and the next one."""
-    last = clause[-1]
+def _is_border(tokens: Sequence[str], last: _Element, element: _Element, sided: bool) -> bool:
+    """Whether a clause, `sided` or not so far, ends between its last element and the next one."""
     between = tokens[last.end : element.start]
     if last.mention is None and _is_numbering(between):
         return False  # "the left 4th, 5th and 6th ribs"
@@ -239,7 +249,7 @@ def _is_border(tokens: Sequence[str], clause: list[_Element], element: _Element)
         return False
     if not _DETERMINERS.isdisjoint(between[coordinator + 1 : coordinator + 2]):
         return True
-    if not element.sides or not any(e.sides for e in clause):
+    if not element.sides or not sided:
         return False
     # "in the left and right lower lobes" is one place,
     # "on the left and right basilar atelectasis" are two things.

@@ -6,6 +6,7 @@ termination terms end a clause. The trigger lists are our own, written for radio
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -124,6 +125,8 @@ def _compile_triggers() -> re.Pattern[str]:
 
 
 _TRIGGER = _compile_triggers()
+_REACHING = ("pre_negated", "pre_uncertain", "post_negated", "post_uncertain")
+_COMMA = re.compile(r",(?! ?or )")
 _FINITE_VERB = re.compile(r"(?<!\w)(?:is|are|was|were|has|have|had|shows?|demonstrates?|reveals?)(?!\w)")
 
 
@@ -156,9 +159,12 @@ def assert_status(sentence: str, spans: Sequence[Span]) -> list[str]:
             raise ValueError(
                 f"Span ({start}, {end}) is empty or outside the sentence of {len(sentence)} characters"
             )
+    if not spans:
+        return []
     text = _flatten(sentence)
     triggers = [_Trigger(str(m.lastgroup).split("_", 1)[1], *m.span()) for m in _TRIGGER.finditer(text)]
-    scopes = [(t, _scope(t, triggers, text)) for t in triggers if t.kind not in ("pseudo", "end")]
+    borders = _Borders(triggers, text)
+    scopes = {kind: _Scopes(kind, triggers, borders) for kind in _REACHING}
     return [_status(span, scopes) for span in spans]
 
 
@@ -168,44 +174,62 @@ def _flatten(sentence: str) -> str:
     return re.sub(r"[\s\-]", " ", lowered)
 
 
-def _scope(trigger: _Trigger, triggers: list[_Trigger], text: str) -> Span:
-    """Return the part of the text that a trigger governs."""
-    if trigger.kind.startswith("pre_"):
-        return trigger.end, _forward_end(trigger, triggers, text)
-    return _backward_start(trigger, triggers, text), trigger.start
+class _Borders:
+    """Where clauses end and begin, each kind of place in order, so that one look-up finds the next."""
+
+    def __init__(self, triggers: list[_Trigger], text: str) -> None:
+        self.ends = [t.start for t in triggers if t.kind == "end"]
+        self.negations = [t.start for t in triggers if t.kind == "pre_negated"]
+        self.commas = [m.start() for m in _COMMA.finditer(text)]
+        self.starts = [t.end for t in triggers if t.kind in ("end", "post_negated", "post_uncertain")]
+        self.verbs = [m.end() for m in _FINITE_VERB.finditer(text)]
+        self.length = len(text)
+
+    def forward_end(self, trigger: _Trigger) -> int:
+        """Where the clause after a pre-trigger ends."""
+        places = [self.ends]
+        if trigger.kind == "pre_uncertain":
+            # "Possible A, B": a comma ends what is only possible, "or" does not. A negation starts anew.
+            places += [self.commas, self.negations]
+        found = (place[n] for place in places if (n := bisect_left(place, trigger.end)) < len(place))
+        return min(found, default=self.length)
+
+    def backward_start(self, trigger: _Trigger) -> int:
+        """Where the clause before a post-trigger starts: after the last verb, end or trigger."""
+        places = (self.starts, self.verbs)
+        return max((place[n - 1] for place in places if (n := bisect_right(place, trigger.start))), default=0)
 
 
-def _forward_end(trigger: _Trigger, triggers: list[_Trigger], text: str) -> int:
-    """Return where the clause after a pre-trigger ends."""
-    ends = [t.start for t in triggers if t.kind == "end" and t.start >= trigger.end]
-    if trigger.kind == "pre_uncertain":
-        # "Possible A, B": a comma ends what is only possible, "or" does not. A negation starts anew.
-        comma = re.search(r",(?! ?or )", text[trigger.end :])
-        ends += [trigger.end + comma.start()] if comma else []
-        ends += [t.start for t in triggers if t.kind == "pre_negated" and t.start >= trigger.end]
-    return min(ends, default=len(text))
+class _Scopes:
+    """The triggers of one kind and what they govern: forward for a pre-trigger, backward for a post-trigger.
+
+    Triggers do not overlap, and later ones reach to later borders. Of all that might govern a span only the
+    nearest need be looked at.
+    """
+
+    def __init__(self, kind: str, triggers: list[_Trigger], borders: _Borders) -> None:
+        own = [t for t in triggers if t.kind == kind]
+        self._is_forward = kind.startswith("pre_")
+        self._starts, self._ends = [t.start for t in own], [t.end for t in own]
+        self._borders = [
+            borders.forward_end(t) if self._is_forward else borders.backward_start(t) for t in own
+        ]
+
+    def govern(self, span: Span) -> bool:
+        """Whether any of them governs a mention, those apart that are a part of the mention itself."""
+        start, end = span
+        if self._is_forward:  # the last one that starts before the mention and ends within it or before it
+            number = bisect_left(self._starts, start) - 1
+            if number >= 0 and self._ends[number] >= end:
+                number -= 1
+            return number >= 0 and self._borders[number] > start
+        # the first one that starts within the mention or behind it, and ends behind it
+        number = max(bisect_right(self._starts, start), bisect_right(self._ends, end))
+        return number < len(self._starts) and self._borders[number] < end
 
 
-def _backward_start(trigger: _Trigger, triggers: list[_Trigger], text: str) -> int:
-    """Return where the clause before a post-trigger starts: after the last verb, end or trigger."""
-    starts = [
-        t.end
-        for t in triggers
-        if t.kind in ("end", "post_negated", "post_uncertain") and t.end <= trigger.start
-    ]
-    starts += [m.end() for m in _FINITE_VERB.finditer(text, 0, trigger.start)]
-    return max(starts, default=0)
-
-
-def _status(span: Span, scopes: list[tuple[_Trigger, Span]]) -> str:
-    kinds = {
-        t.kind for t, (start, end) in scopes if span[0] < end and span[1] > start and not _within(span, t)
-    }
+def _status(span: Span, scopes: dict[str, _Scopes]) -> str:
+    kinds = [kind for kind, of_kind in scopes.items() if of_kind.govern(span)]
     if any(kind.endswith("negated") for kind in kinds):
         return NEGATED
     return UNCERTAIN if kinds else AFFIRMED
-
-
-def _within(span: Span, trigger: _Trigger) -> bool:
-    """Whether the trigger is a part of the mention itself."""
-    return span[0] <= trigger.start and trigger.end <= span[1]

@@ -1,8 +1,9 @@
 """From a sentence to its anatomical phrases and findings: longest match, sides, modifiers, negation."""
 
 import re
+from bisect import bisect
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from dataset_scripts.lexicon import NORMAL, Lexicon
 from dataset_scripts.negation import AFFIRMED, NEGATED, UNCERTAIN, assert_status
@@ -63,8 +64,8 @@ def parse_sentence(sentence: str, lexicon: Lexicon) -> list[Phrase]:
     """
     items = _match(sentence, lexicon)
     _assert_items(sentence, items)
-    for clause in sorted({item.clause for item in items}):
-        part = [item for item in items if item.clause == clause]
+    for _, of_clause in groupby(items, key=lambda item: item.clause):
+        part = list(of_clause)
         _name_attributes(part, lexicon)
         _attach_modifiers(part, lexicon)
         _attach_sides(part, lexicon)
@@ -108,10 +109,13 @@ def _assert_items(sentence: str, items: list[_Item]) -> None:
 def _name_attributes(clause: list[_Item], lexicon: Lexicon) -> None:
     """Give an attribute the name it has on the nearest anatomy: "heart ... enlarged" is cardiomegaly."""
     anatomies = [item for item in clause if item.kind == "anatomy"]
+    places = [item.place for item in anatomies]
     for item in clause:
         if item.kind != "attribute":
             continue
-        nearest = sorted(anatomies, key=lambda a: (abs(a.place - item.place), -a.place))[:1]
+        after = bisect(places, item.place)
+        beside = anatomies[max(0, after - 1) : after + 1]  # one before, one behind, in order
+        nearest = sorted(beside, key=lambda a: (abs(a.place - item.place), -a.place))[:1]
         special = [lexicon.special.get((item.names[0], name)) for a in nearest for name in a.names]
         name = next((s for s in special if s), item.names[0])
         if name not in lexicon.kinds:  # "borderline cardiomegaly"
@@ -150,6 +154,8 @@ def _ordered(modifiers: list[str], lexicon: Lexicon) -> list[str]:
 def _attach_sides(clause: list[_Item], lexicon: Lexicon) -> None:
     """Give each side to the anatomy it belongs to, and an affirmed finding without anatomy its usual site."""
     sides: list[str] = []
+    # "Where": the groups of the anatomies that the clause itself names.
+    groups = {lexicon.groups[name] for item in clause if item.kind == "anatomy" for name in item.names}
     for item in clause:
         if item.kind == "side":
             sides.append(item.side)
@@ -157,7 +163,8 @@ def _attach_sides(clause: list[_Item], lexicon: Lexicon) -> None:
             item.side, sides = item.side or _joined(sides), []
         elif item.kind in _FINDINGS:
             says_where = bool(sides) or item.status != NEGATED
-            if says_where and item.names[0] in lexicon.sites and not _has_anatomy(clause, item, lexicon):
+            site = lexicon.sites.get(item.names[0])
+            if says_where and site is not None and lexicon.groups[site] not in groups:
                 item.side, sides = _joined(sides) or "none", []
         elif item.word in (",", "or"):
             sides = []
@@ -170,14 +177,6 @@ def _attach_sides(clause: list[_Item], lexicon: Lexicon) -> None:
 
 def _joined(sides: list[str]) -> str:
     return sides[0] if len(set(sides)) == 1 else "bilateral" if sides else ""
-
-
-def _has_anatomy(clause: list[_Item], finding: _Item, lexicon: Lexicon) -> bool:
-    """Whether the clause itself says where a finding lies: an anatomy of the same group as its usual site."""
-    group = lexicon.groups[lexicon.sites[finding.names[0]]]
-    return any(
-        lexicon.groups[name] == group for item in clause if item.kind == "anatomy" for name in item.names
-    )
 
 
 def _attach_trailing_side(clause: list[_Item], side: str) -> None:

@@ -89,14 +89,18 @@ def split_sections(report: str) -> dict[str, str]:
     if not any(name in _MINED for name, _ in parts):
         _split_last_paragraph(parts)
     sections: dict[str, str] = {}
+    below: dict[str, list[str]] = {}  # name -> what stands below rules, after what the section itself says
     for name, text in parts:
         body, after = (_plain(text), "") if name in ("preamble", "full report") else _cut_at_rule(text)
         if body:
             sections.pop(name, None)
             sections[name] = body
+            below.pop(name, None)
         if after:
             kept = "addendum" if "ADDENDUM" in after else "preamble"
-            sections[kept] = "\n".join(filter(None, (sections.get(kept), _plain(after))))
+            sections.setdefault(kept, "")
+            below.setdefault(kept, []).append(_plain(after))
+    sections |= {name: "\n".join(filter(None, (sections[name], *texts))) for name, texts in below.items()}
     return {name: text for name, text in sections.items() if text}
 
 

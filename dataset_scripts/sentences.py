@@ -24,6 +24,7 @@ _RUN_ON = re.compile(r"[A-Z][a-z]")
 _NEXT_NUMBER = re.compile(r"\d{1,2}\.\s")
 # No rule looks further around a period than this, so that time is linear in the text.
 _WINDOW = 24
+_LONGEST = 5000  # characters of a sentence; text without any period is cut at blanks, or where there are none
 
 # fmt: off
 # Never the end of a sentence when anything follows.
@@ -55,7 +56,7 @@ def split_sentences(text: str) -> list[str]:
 
     Line breaks inside a sentence become single blanks; a blank line, a rule of underscores, a bullet and a
     list number at the start of a line end a sentence. List numbers and de-identification marks stay in the
-    sentence that they belong to.
+    sentence that they belong to. What is longer than 5,000 characters is no sentence, and is cut at a blank.
 
     Args:
         text: a section of a report, raw.
@@ -96,11 +97,22 @@ def _split_item(text: str, sentences: list[str]) -> None:
         stop, end = match.span()
         if end < length and not _ends_sentence(text, start, stop, end):
             continue
-        if _ALPHANUMERIC.search(text, start, end):
-            sentences.append(text[start:end].strip())
+        _append(text[start:end].strip(), sentences)
         start = end
-    if start < length and _ALPHANUMERIC.search(text, start):
-        sentences.append(text[start:].strip())
+    if start < length:
+        _append(text[start:].strip(), sentences)
+
+
+def _append(sentence: str, sentences: list[str]) -> None:
+    """Add a sentence, in pieces if it is too long, unless there is no letter or digit in it."""
+    start = 0
+    while len(sentence) - start > _LONGEST:
+        stop = sentence.rfind(" ", start + 1, start + _LONGEST) + 1 or start + _LONGEST
+        _append(sentence[start:stop].strip(), sentences)
+        start = stop
+    rest = sentence[start:]
+    if _ALPHANUMERIC.search(rest):
+        sentences.append(rest)
 
 
 def _ends_sentence(text: str, start: int, stop: int, end: int) -> bool:
