@@ -96,7 +96,7 @@ class RelevanceEngine:
         return scores[inverse.reshape(-1)]
 
     def _fill_pairs(self, scores: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
-        """Write the scores of pairs, sorted by row: by blocks, halved until most of a block is asked for."""
+        """Write the scores of pairs, sorted by row: by blocks, halved until they are dense enough."""
         if not len(rows):
             return
         left, right = self._texts(rows), self._texts(columns)
