@@ -81,6 +81,7 @@ def export_gains_folder(
         "gain_scale": scale,
         "text": with_text,
         "images": with_images,
+        "left_out": items.left_out,
         "protocol": tasks[0].protocol.to_dict(),
     }
     (out / EXPORT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

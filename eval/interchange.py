@@ -52,11 +52,12 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Exported:
-    """Where an export lies, and how many tasks it has."""
+    """Where an export lies, how many tasks it has, and which images it leaves out: image_id -> why."""
 
     trec: Path
     gains: Path
     tasks: int
+    left_out: dict[str, str]
 
 
 def export_run(
@@ -114,7 +115,7 @@ def _export(
             tasks, folder, options.scale, options.include_text, options.include_images, progress
         )
         write_manifest(folder, KIND)
-    return Exported(trec, gains, len(tasks))
+    return Exported(trec, gains, len(tasks), items.left_out)
 
 
 def _check_replaceable(folder: Path) -> None:

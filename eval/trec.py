@@ -71,6 +71,7 @@ def export_trec(
         "models": list(rankings),
         "gain_scale": scale,
         "depth": depth,
+        "left_out": tasks[0].items.left_out,
         "protocol": tasks[0].protocol.to_dict(),
     }
     (out / EXPORT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

@@ -183,3 +183,5 @@ def export_run(
         print_json(dataclasses.asdict(exported))
     else:
         typer.echo(f"{exported.tasks} tasks: {exported.trec}, {exported.gains}")
+        for reason in exported.left_out.values():
+            typer.echo(f"  left out: {reason}")

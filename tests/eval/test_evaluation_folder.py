@@ -18,7 +18,8 @@ from eval import contact_sheets
 from eval.benchmark import Protocol, evaluate_models
 from eval.embeddings import ParquetEmbeddings, RandomRanking, Source
 from eval.evaluation_folder import FILES
-from eval.interchange import export_run
+from eval.interchange import ExportOptions, export_run
+from eval.items import Items
 from eval.report import write_report
 from tests.eval.conftest import FakeDataset
 from tests.made_up import built_open_i
@@ -189,6 +190,25 @@ def test_entities_of_another_build_are_refused(made: Path, tmp_path: Path) -> No
     shutil.copytree(other / "entities", folder / "entities")
     with pytest.raises(ValueError, match="have findings that its entities do not know"):
         evaluated(BuiltDataset(folder), tmp_path / "out")
+
+
+def test_an_export_leaves_unreadable_images_out_and_lists_them(
+    damaged: tuple[BuiltDataset, str], tmp_path: Path
+) -> None:
+    data, broken = damaged
+    found = export_run(
+        data, "test", [RandomRanking()], PROTOCOL, tmp_path, False, skip_unreadable=True,
+        options=ExportOptions(anatomies=[]),
+    )  # fmt: skip
+    assert list(found.left_out) == [broken]
+    assert list(json.loads((found.trec / "export.json").read_text())["left_out"]) == [broken]
+    assert broken not in pq.read_table(found.gains / "corpus" / "images.parquet")["_id"].to_pylist()
+
+
+def test_an_unreadable_image_is_named_with_what_to_do(damaged: tuple[BuiltDataset, str]) -> None:
+    data, broken = damaged
+    with pytest.raises(ValueError, match=rf"image {broken} of damaged .*--skip-unreadable leaves"):
+        Items(data, "test").image(1)
 
 
 def test_a_dataset_without_any_text_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
