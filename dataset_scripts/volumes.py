@@ -19,7 +19,7 @@ import numpy as np
 from dataset_scripts.records import Geometry
 
 _SLAB_BYTES = 64 * 2**20  # decompressed at once by the search for NaN
-_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
+_MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # of NIfTI's units of length: metre, mm, micron
 # What a damaged file raises, by where it is hit.
 _DAMAGE = (OSError, EOFError, zlib.error, ValueError, OverflowError)
 
@@ -78,7 +78,7 @@ def inspect_volume(path: Path) -> VolumeHeader:
         raise UnusableVolumeError(
             path, f"the file is truncated or damaged: it does not hold the {size} bytes of its header"
         )
-    unit = _MM.get(image.header.get_xyzt_units()[0], 1.0)
+    unit = _MM.get(int(image.header["xyzt_units"]) & 7, 1.0)  # others are taken for mm
     x, y, z = (float(zoom) * unit for zoom in image.header.get_zooms()[:3])
     oriented = image.header["qform_code"] > 0 or image.header["sform_code"] > 0
     width, height, depth = proxy.shape[:3]

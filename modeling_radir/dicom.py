@@ -24,6 +24,12 @@ _NUMBERS = (
     *("PixelPaddingRangeLimit", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
     *("SliceThickness", "SpacingBetweenSlices"),
 )
+_TEXTS = (
+    *("PhotometricInterpretation", "PresentationLUTShape", "VOILUTFunction", "WindowCenter", "WindowWidth"),
+    *("Modality", "SOPClassUID", "SeriesInstanceUID", "ImageType", "RescaleType", "ConcatenationUID"),
+    *("VOILUTSequence", "ModalityLUTSequence", "PerFrameFunctionalGroupsSequence"),
+    *("SharedFunctionalGroupsSequence", "InConcatenationTotalNumber"),
+)
 _MAGIC_AT, _MAGIC = 128, b"DICM"
 
 
@@ -103,14 +109,29 @@ def open_dicom(source: Path | bytes, **arguments: Any) -> Any:
         raise ValueError(f"cannot be opened ({error.strerror}): check its permissions") from error
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise ValueError("not a readable DICOM file: no DICOM, damaged or broken off") from error
-    for name in _NUMBERS:
+    _check_fields(dataset)
+    return dataset
+
+
+def _check_fields(dataset: Any) -> None:
+    """Have pydicom understand every field that is used, which it does when one is first asked for."""
+    for name in (*_NUMBERS, *_TEXTS):
         try:
             value = dataset.get(name)
-            for each in [value] if isinstance(value, str | int | float) else value or ():
-                float(each or 0)
-        except Exception as error:
-            raise ValueError(f"the DICOM file's {name} is no number: its header is damaged") from error
-    return dataset
+        except Exception as error:  # it raises what it likes
+            raise ValueError(
+                f"the DICOM file's {name} cannot be understood: its header is damaged"
+            ) from error
+        if name in _NUMBERS:
+            _check_number(name, value)
+
+
+def _check_number(name: str, value: Any) -> None:
+    try:
+        for each in [value] if isinstance(value, str | int | float) else value or ():
+            float(each or 0)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"the DICOM file's {name} is no number: its header is damaged") from error
 
 
 def stored_pixels(dataset: Any) -> np.ndarray:
@@ -148,6 +169,8 @@ def _spare_bits(dataset: Any, syntax: Any) -> int:
     Old files keep 12 bits in the upper part of 16; pydicom does not look at HighBit.
     """
     bits, allocated = int(dataset.get("BitsStored") or 0), int(dataset.get("BitsAllocated") or 0)
+    if not 1 <= bits <= allocated:
+        raise ValueError(f"the DICOM file stores {bits} bits a pixel of {allocated}: its header is damaged")
     high = dataset.get("HighBit")
     spare = 0 if high in (None, "") else int(high) + 1 - bits
     if spare and (spare < 0 or bits + spare > allocated or syntax.is_compressed):

@@ -23,9 +23,17 @@ class FrameHeader:
     levels: Sequence[Any]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The first value of a field that is not empty."""
+        """The first value of a field that is not empty.
+
+        Raises:
+            ValueError: the field is damaged.
+        """
         for level in self.levels:
-            if (value := level.get(name)) not in (None, "", []):
+            try:
+                value = level.get(name)
+            except Exception as error:  # pydicom raises what it likes
+                raise ValueError(f"the DICOM file's {name} cannot be understood") from error
+            if value not in (None, "", []):
                 return value
         return default
 
@@ -36,7 +44,8 @@ def frame_headers(dataset: Any) -> list[FrameHeader]:
     Raises:
         ValueError: it holds several frames without saying where they lie.
     """
-    frames, groups = frame_count(dataset), dataset.get("PerFrameFunctionalGroupsSequence")
+    frames = frame_count(dataset)
+    groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if not groups and frames == 1:
         return [FrameHeader([dataset])]
     if not groups:
@@ -56,4 +65,5 @@ def is_part(dataset: Any) -> bool:
 
 
 def _inside(item: Any) -> list[Any]:
-    return [sequence[0] for name in _GROUPS if (sequence := item.get(name))]
+    group = FrameHeader([item])
+    return [sequence[0] for name in _GROUPS if (sequence := group.get(name))]

@@ -11,7 +11,7 @@ import numpy as np
 from .optional import library
 from .voxels import axis_codes, hounsfield
 
-_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
+_MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # of NIfTI's units of length: metre, mm, micron
 # What a damaged file raises, by where it is hit.
 _DAMAGE = (OSError, EOFError, zlib.error, ValueError, OverflowError)
 MAX_VOXELS = 2**31  # 4 GB of 16 bits; 2,000 slices of 1,024 x 1,024
@@ -109,7 +109,7 @@ def _decompressed(path: Path, enough: int) -> int:
 def _geometry(image: Any) -> tuple[tuple[float, float, float], str]:
     """Spacing and codes, both in the order of (D, H, W)."""
     header = image.header
-    unit = _MM.get(header.get_xyzt_units()[0], 1.0)
+    unit = _MM.get(int(header["xyzt_units"]) & 7, 1.0)  # others are taken for mm
     x, y, z = (float(zoom) for zoom in header.get_zooms()[:3])
     if header["qform_code"] <= 0 and header["sform_code"] <= 0:
         return (z * unit, y * unit, x * unit), ""

@@ -163,13 +163,13 @@ def _check(image: Image.Image) -> None:
             "give it at a smaller size"
         )
     try:
-        several = image.format != "MPO" and getattr(image, "is_animated", False)
+        frames = getattr(image, "n_frames", 1) if getattr(image, "is_animated", False) else 1
     except Exception as error:
         raise ValueError(f"cannot be read as an image ({_first_line(error)}): {_ADVICE}") from error
-    if several:
+    if frames > 1 and image.format != "MPO":
         raise ValueError(
-            f"holds {getattr(image, 'n_frames', 'several')} frames or pages, and one image is needed: save "
-            "the one that matters as a file of its own"
+            f"holds {frames} frames or pages, and one image is needed: save the one that matters as a file "
+            "of its own"
         )
     if image.mode not in DEEP_MODES and _is_deep(image):
         raise ValueError(
