@@ -44,7 +44,7 @@ from dataset_scripts.relevance_tables import WHOLE_REPORT
 from dataset_scripts.training import BatchOrder, Targets, TrainingImages, augmentation, collate
 from modeling_radir import gather_with_gradient
 from modeling_radir.checks import check_weights
-from radir_training.run_folder import TRAINING, Progress, RunFolder
+from radir_training.run_folder import TRAINING, Progress, RunFolder, check_place
 from radir_training.stopping import Interrupted, StopRequest, leave_signals_to_the_parent, listening
 from radir_training.together import ToldByMainError, claimed, decide
 
@@ -68,6 +68,8 @@ class Trainer:
         }
         self.folder = RunFolder(self.out, self.settings, _card_digest(self.data))
         self.folder.check()
+        if config.cache_dir:
+            check_place("cache_dir", Path(config.cache_dir))
         self.made_from = training_data(self.data, parts_of(asdict(config)))
         images = self.data.studies("train")
         names = [anatomy["name"] for anatomy in self.data.anatomies()]

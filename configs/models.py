@@ -1,5 +1,6 @@
 """What a training configuration describes: the model, its processor and the losses."""
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -14,7 +15,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from configs.settings import TrainConfig
+from configs.settings import PRETRAINED, Range, TrainConfig
 from modeling_radir import (
     ConditionalLoss,
     MaskedInfoNCELoss,
@@ -33,7 +34,9 @@ from modeling_radir import (
 from modeling_radir.modeling_base import READ_AS, load_tower
 from modeling_radir.tokenization_radir import learn_tokenizer
 
-PRETRAINED = "pretrained"  # the key of a tower's settings that names its weights
+# What configurations and layers of transformers, timm and torch raise for values that make no sense to them.
+_REFUSALS = (TypeError, ArithmeticError, RuntimeError, KeyError, IndexError, AttributeError, ImportError,
+             AssertionError, NotImplementedError, StrictDataclassError)  # fmt: skip
 
 
 def build_model(
@@ -58,19 +61,27 @@ def build_model(
             return model, processor
         return model, RadIRProcessor(image_processor(config, model, volumes), processor.tokenizer)
     tokenizer = _tokenizer(config, [*texts, *names])
-    described = _described(config, len(tokenizer))
-    if PRETRAINED in config.vision or PRETRAINED in config.text:
-        model = RadIRModel.from_encoders(
-            _pretrained("vision", config.vision) or RadIRVisionModel(described).tower,
-            _pretrained("text", config.text) or RadIRTextModel(described).tower,
-            fusion_config=described.fusion_config,
-            projection_dim=config.projection_dim,
-            text_pooling=config.text_pooling,
-        )
-    else:
-        model = RadIRModel(described)
+    try:
+        model = _untrained(config, len(tokenizer))
+    except _REFUSALS as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"the settings of vision, text and fusion make no model: {said}") from error
     model.set_anatomies(names, tokenizer)
     return model, RadIRProcessor(image_processor(config, model, volumes), tokenizer)
+
+
+def _untrained(config: TrainConfig, vocab_size: int) -> RadIRModel:
+    """A model of random weights, or on pretrained towers."""
+    described = model_config(config, vocab_size)
+    if PRETRAINED not in config.vision and PRETRAINED not in config.text:
+        return RadIRModel(described)
+    return RadIRModel.from_encoders(
+        _pretrained("vision", config.vision) or RadIRVisionModel(described).tower,
+        _pretrained("text", config.text) or RadIRTextModel(described).tower,
+        fusion_config=described.fusion_config,
+        projection_dim=config.projection_dim,
+        text_pooling=config.text_pooling,
+    )
 
 
 def model_config(config: TrainConfig, vocab_size: int) -> RadIRConfig:
@@ -155,7 +166,7 @@ def check_model(model: RadIRModel, processor: Any) -> None:
             part = "the fusion"
             if model.fusion_model is not None:
                 model.fuse(vision.tokens, vision.grid, queries)
-    except (ValueError, RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
+    except (ValueError, *_REFUSALS) as error:
         said = " ".join(str(error).split())
         raise ValueError(
             f"{part} does not take the images {tuple(pixels.shape[1:])} and texts of up to {tokens.shape[1]} "
@@ -169,16 +180,14 @@ def _check_parts(config: TrainConfig) -> None:
     for part in ("vision", "text"):
         values = dict(getattr(config, part))
         where = values.pop(PRETRAINED, None)
-        if where is not None and (not isinstance(where, str) or not where):
-            raise ValueError(f"{part}.{PRETRAINED} must be a folder or Hub id, got {where!r}")
         kind = values.pop("model_type", None)
         if where is not None and kind is None and values:
             kind = _own_type(part, where)
         if kind == RadIRCTViTConfig.model_type:
-            _check_names(part, values, RadIRCTViTConfig)
+            _check_fields(part, values, RadIRCTViTConfig)
         elif kind in CONFIG_MAPPING:  # RadIRConfig refuses others
-            _check_names(part, values, CONFIG_MAPPING[kind])
-    _check_names("fusion", config.fusion, RadIRFusionConfig)
+            _check_fields(part, values, CONFIG_MAPPING[kind])
+    _check_fields("fusion", config.fusion, RadIRFusionConfig)
 
 
 def _own_type(part: str, where: str) -> str | None:
@@ -190,23 +199,20 @@ def _own_type(part: str, where: str) -> str | None:
     return READ_AS.get(own.get("model_type", ""), own.get("model_type"))
 
 
-def _check_names(part: str, values: dict[str, Any], kind: type[PretrainedConfig]) -> None:
-    """Raise ValueError for a field that a configuration does not have; transformers would keep it unused."""
+def _check_fields(part: str, values: dict[str, Any], kind: type[PretrainedConfig]) -> None:
+    """Raise ValueError for a field that no model of this type uses, and for a number that none can have."""
     known = {*kind().to_dict(), *kind.attribute_map}
-    for name in values:
+    for name, value in values.items():
         if name not in known:
-            close = get_close_matches(str(name), sorted(known), n=1)
+            close = get_close_matches(name, sorted(known), n=1)
             hint = f"; is {close[0]} meant?" if close else ""
             raise ValueError(f"{part} of type {kind.model_type} has no setting {name}{hint}")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            (_SIZE if _IS_SIZE.fullmatch(name) else _NUMBER).check(f"{part}.{name}", value)
 
 
-def _described(config: TrainConfig, vocab_size: int) -> RadIRConfig:
-    """`model_config`, with a sentence for values that a configuration of transformers refuses."""
-    try:
-        return model_config(config, vocab_size)
-    except (TypeError, StrictDataclassError, ArithmeticError) as error:
-        said = " ".join(str(error).split())
-        raise ValueError(f"the settings vision, text and fusion make no model: {said}") from error
+_IS_SIZE = re.compile(r".*_size|num_(?!classes|labels).*|.*_dim")
+_SIZE, _NUMBER = Range(1), Range(0)
 
 
 def _trained(where: str) -> tuple[RadIRModel, Any]:

@@ -14,6 +14,7 @@ from transformers import HfArgumentParser
 METHODS = ("radir", "clip")
 STAGES = ("1", "2", "both")
 PRECISIONS = ("no", "bf16", "fp16")
+PRETRAINED = "pretrained"  # the key of a tower's settings that names its weights
 
 
 @dataclass
@@ -90,6 +91,10 @@ class TrainConfig:
                 raise ValueError(
                     f"{name} must be three numbers (slices, rows, columns), got {getattr(self, name)}"
                 )
+        for part in ("vision", "text", "fusion"):
+            for name, value in getattr(self, part).items():
+                if not isinstance(name, str) or (name in _WORDS and not isinstance(value, str)):
+                    raise ValueError(f"{part} sets {name!r} to {value!r}; a name is needed, not that")
         for name in ("dataset", "output_dir"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is not set: name it in the YAML file or as --{name} DIR")
@@ -202,6 +207,7 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
     return value
 
 
+_WORDS = (PRETRAINED, "model_type")  # of a tower's settings
 _KINDS = {
     str: "a text",
     int: "a whole number",

@@ -83,12 +83,7 @@ class RunFolder:
             ValueError: it cannot be written, holds files that are not ours and that a run would replace or
                 delete, or a model of other settings.
         """
-        place = self.path
-        while not os.path.lexists(place):
-            place = place.parent
-        if not place.is_dir() or not os.access(place, os.W_OK):
-            what = "cannot be written" if place.is_dir() else "is no folder"
-            raise ValueError(f"the output_dir {self.path} cannot be made: {place} {what}; give another")
+        check_place("output_dir", self.path)
         foreign = [*self._foreign_checkpoints(), *self._foreign_files()]
         if foreign:
             raise ValueError(
@@ -319,6 +314,24 @@ class RunFolder:
                 f"{said}: start as many for the weights of an uninterrupted run, or set --other_processes"
             )
         logger.warning("%s: the weights will not be those of an uninterrupted run", said)
+
+
+def check_place(name: str, folder: Path) -> None:
+    """Make sure that a folder can be written, or made.
+
+    Args:
+        name: of the setting that names it.
+        folder: which may be missing.
+
+    Raises:
+        ValueError: it, or what it would lie in, is no folder or cannot be written.
+    """
+    place = folder.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        what = "cannot be written" if place.is_dir() else "is no folder"
+        raise ValueError(f"the {name} {folder} cannot be made: {place} {what}; give another")
 
 
 @contextmanager
