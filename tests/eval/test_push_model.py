@@ -182,7 +182,7 @@ def test_paths_of_this_machine_do_not_go_up(hub: FakeHub, tmp_path: Path) -> Non
     model.save_pretrained(folder)
     local = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert b"secret-place" in local["config.json"]  # so that not finding it means something
-    push(hub, folder)
+    push(hub, folder, private=True, i_may_share=True)  # nothing says on what the tower was trained
     files = hub.models[REPO].files
     assert not [name for name, data in files.items() if str(tmp_path).encode() in data]
     settings = json.loads(files["training.json"])["settings"]
