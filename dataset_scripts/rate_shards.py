@@ -5,7 +5,8 @@
 DATASET is a built dataset (by any scorer), or a text file with one text a line. Each process, on however many
 GPUs or machines with the folder SHARDS in reach, takes its part of the sentence splitting, then of the NER,
 then of the encoder. A shard appears whole or not at all, under a name that follows from what is in it and
-from the scorer; the same command goes on where an interrupted one stopped, with any number of processes.
+from the scorer; the same command goes on where an interrupted one stopped, with any number of processes. What
+a killed process left half written is removed by the next one that finds itself alone with the folder.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import json
 import logging
 import os
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,15 +29,18 @@ from tqdm.auto import tqdm
 
 from dataset_scripts.entities import Entity
 from dataset_scripts.folder import FINDINGS, studies_shards, table_path
-from dataset_scripts.plumbing.atomic import atomic_path
+from dataset_scripts.plumbing.atomic import atomic_path, remove_leftovers
 from dataset_scripts.rate_scorer import ENCODER, NER, RateScorer, unique_texts
 from dataset_scripts.records import SPLITS
+from dataset_scripts.rows import reading
+from dataset_scripts.source_tables import read_source_text
 
 SENTENCES, ENTITIES, EMBEDDINGS = "sentences", "entities", "embeddings"  # the folders of shards
 MANIFEST = "rate-shards.json"
 SHARD_SIZE = 50_000
 
 _POLL_SECONDS = 0.5
+_INTERRUPTED = 130  # exit code, as of a shell
 _ENTITIES_TYPE = pa.list_(pa.struct({"text": pa.string(), "type": pa.string()}))
 
 logger = logging.getLogger(__name__)
@@ -88,6 +93,7 @@ class ShardedScorer:
         self._shard_size = shard_size
         self._progress = progress
         self._results: dict[str, _Results] = {}
+        _join_users(self, self._folder)
         _check_manifest(self._folder, {"name": scorer.name, "parameters": scorer.parameters})
 
     @property
@@ -177,7 +183,9 @@ class _Results:
             return
         try:
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all().combine_chunks()
-        except (OSError, pa.ArrowException) as error:
+            if table.column_names != ["item", "value"]:
+                raise ValueError(f"it has the columns {', '.join(table.column_names)}")
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise ValueError(f"{path} cannot be read ({error}): delete it and run again") from error
         self._read.add(path)
         for chunk in table["value"].chunks:
@@ -237,13 +245,9 @@ def _check_manifest(folder: Path, scorer: dict[str, Any]) -> None:
     """Write what the shards are from, or compare: shards of two scorers never lie in one folder."""
     path = folder / MANIFEST
     text = json.dumps({"format_version": 2, "scorer": scorer}, indent=1, sort_keys=True) + "\n"
+    if not _is_ours(folder):
+        raise ValueError(f"{folder} holds something else than shards ({MANIFEST} is missing): name a new one")
     if not path.is_file():
-        if folder.is_dir() and any(
-            not item.name.startswith(".") for item in folder.iterdir() if item != path
-        ):
-            raise ValueError(
-                f"{folder} holds something else than shards ({MANIFEST} is missing): name a new one"
-            )
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     if (seen := path.read_text(encoding="utf-8")) != text:
@@ -253,6 +257,46 @@ def _check_manifest(folder: Path, scorer: dict[str, Any]) -> None:
         )
 
 
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is empty, but for hidden files, or holds shards."""
+    is_filled = any(not item.name.startswith(".") for item in folder.iterdir())
+    return not is_filled or (folder / MANIFEST).is_file()  # in this order: others may be writing it
+
+
+def _join_users(user: object, folder: Path) -> None:
+    """Count as a user of a folder of shards; whoever is the only one removes what killed ones left there.
+
+    Users share a lock on the folder as long as they live, and the lock dies with them. Where folders cannot
+    be locked (some network file systems) nothing is removed; what is left there is never read.
+
+    Raises:
+        ValueError: the folder is a file, or cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise ValueError(
+            f"{folder} cannot be a folder of shards ({error.strerror or error}): name another one"
+        ) from error
+    weakref.finalize(user, os.close, descriptor)
+    try:
+        import fcntl
+    except ImportError:  # not POSIX
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass  # others are at work, perhaps on what looks like a leftover
+        else:
+            if _is_ours(folder):
+                remove_leftovers(folder, recursive=True)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    except OSError as error:
+        logger.info("%s cannot be locked (%s): leftovers stay", folder, error)
+
+
 def corpus(path: Path) -> list[str]:
     """Return all texts that a built dataset scores, or the lines of a text file.
 
@@ -260,14 +304,16 @@ def corpus(path: Path) -> list[str]:
         ValueError: there is neither.
     """
     if path.is_file():
-        return path.read_text(encoding="utf-8").splitlines()
+        return read_source_text(path).splitlines()
     texts: list[str] = []
     for split in SPLITS:
         for shard in studies_shards(path, split):
-            texts += pq.read_table(shard, columns=["findings"])["findings"].to_pylist()
+            with reading(shard):
+                texts += pq.read_table(shard, columns=["findings"])["findings"].to_pylist()
         findings = table_path(path, FINDINGS, split)
         if findings.is_file():
-            texts += pq.read_table(findings, columns=["text"])["text"].to_pylist()
+            with reading(findings):
+                texts += pq.read_table(findings, columns=["text"])["text"].to_pylist()
     if not texts:
         raise ValueError(f"{path} is neither a built dataset nor a text file: `radir build` writes a dataset")
     return list(dict.fromkeys(text or "" for text in texts))
@@ -306,8 +352,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         entities = sharded.extract(corpus(options.corpus))
         sharded.embed([entity.text for found in entities for entity in found])
         state.destroy_process_group()
-    except ValueError as error:
+    except (ValueError, OSError, ImportError) as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        parser.exit(_INTERRUPTED, "interrupted: the same command goes on where it stopped\n")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ import hashlib
 import json
 import math
 import mmap
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,7 @@ TEXTS_SCHEMA = pa.schema({"text": pa.string()})
 _SAFETENSORS = {"F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32}
 _CODES = {np.dtype(dtype): code for code, dtype in _SAFETENSORS.items()}
 _ALIGNMENT = 8  # of a safetensors header, and so of the widest number after it
+_ZEROS_AT_ONCE = 2**20  # bytes
 _HEADER_MAX_BYTES = 100_000_000  # the format's own limit
 
 
@@ -56,6 +58,9 @@ def create_tensors(path: Path, tensors: dict[str, tuple[Any, tuple[int, ...]]]) 
 
     Returns:
         name -> array of zeros, mapped to the file: what is written to it is in the file.
+
+    Raises:
+        OSError: the disk is full; it is noticed here, not where the arrays are filled.
     """
     header: dict[str, Any] = {}
     offset = 0
@@ -69,8 +74,19 @@ def create_tensors(path: Path, tensors: dict[str, tuple[Any, tuple[int, ...]]]) 
     text += b" " * (-len(text) % _ALIGNMENT)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(file.tell() + offset)
+        _reserve(file, offset)
     return _arrays(path, np.memmap(path, dtype=np.uint8, mode="r+"))
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Add zeros to a file, which have their place on the disk; to fill a hole of a full disk kills."""
+    total = file.tell() + size
+    file.flush()
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, total)
+        return
+    for start in range(0, size, _ZEROS_AT_ONCE):
+        file.write(bytes(min(_ZEROS_AT_ONCE, size - start)))
 
 
 def write_tensors(path: Path, arrays: dict[str, np.ndarray]) -> None:

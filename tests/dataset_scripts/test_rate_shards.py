@@ -242,3 +242,54 @@ def test_bad_settings_are_refused(scorer: RateScorer, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([str(tmp_path), str(tmp_path / "x"), "--ner", str(tmp_path / "none")])
     assert stopped.value.code == 2
+
+
+def test_leftovers_go_when_nobody_else_is_at_work(scorer: RateScorer, tmp_path: Path) -> None:
+    first = ShardedScorer(scorer, tmp_path, shard_size=4)
+    first.extract(TEXTS)
+    before = sorted(path for path in tmp_path.rglob("*"))
+    litter = [tmp_path / SENTENCES / ".abc.0123456789ab.partial.arrow", tmp_path / ".x.0123456789ab.partial"]
+    for path in litter:
+        path.write_bytes(b"half")
+    second = ShardedScorer(scorer, tmp_path, shard_size=4)
+    assert all(path.exists() for path in litter)  # perhaps of the first, which is at work
+    del first, second
+    last = ShardedScorer(scorer, tmp_path, shard_size=4)
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+    assert last.extract(TEXTS) == scorer.extract(TEXTS)
+
+
+def test_nothing_is_removed_from_a_folder_of_someone_else(scorer: RateScorer, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    (tmp_path / ".x.0123456789ab.partial").write_text("more of it")
+    with pytest.raises(ValueError, match="something else than shards"):
+        ShardedScorer(scorer, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(ValueError, match="cannot be a folder of shards"):
+        ShardedScorer(scorer, tmp_path / "thesis.txt")
+
+
+@pytest.mark.parametrize("content", [b"", b"no arrow"])
+def test_an_empty_or_foreign_shard_is_named(scorer: RateScorer, tmp_path: Path, content: bytes) -> None:
+    ShardedScorer(scorer, tmp_path).extract(TEXTS)
+    path = shards(tmp_path, SENTENCES)[0]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path.name} cannot be read"):
+        ShardedScorer(scorer, tmp_path).extract(TEXTS)
+
+
+def test_the_command_names_a_text_file_that_it_cannot_read(
+    models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "texts.txt").write_bytes(b"\xff\xfe heart")
+    with pytest.raises(SystemExit) as stopped:
+        main(
+            [
+                *map(
+                    str,
+                    (tmp_path / "texts.txt", tmp_path / "out", "--ner", models[0], "--encoder", models[1]),
+                )
+            ]
+        )
+    assert stopped.value.code == 2
+    assert "texts.txt cannot be used" in capsys.readouterr().err

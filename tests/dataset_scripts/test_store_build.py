@@ -1,5 +1,7 @@
 """Promises of building a store: nothing bad gets in; batches and processes do not change what comes out."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +86,15 @@ def test_a_text_with_two_types_is_embedded_once(monkeypatch: pytest.MonkeyPatch)
     store = EntityStore.build([("s", "", "edema rib no edema")], scorer)
     assert scorer.asked == [1, 1, 1]
     assert [list(row).index(1) for row in store.embeddings] == [5, 3, 5]
+
+
+def test_a_full_disk_is_noticed_before_the_embeddings_are_filled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ValueError, match=r"entities could not be written \(No space left on device\)"):
+        build_store([("1", "", "Large heart.")], WordScorer(), tmp_path / "entities")
+    assert not list(tmp_path.iterdir())
