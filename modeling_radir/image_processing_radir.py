@@ -128,7 +128,7 @@ def to_grey(image: OneImage) -> np.ndarray:
         try:
             return _picture(upright(image))
         except ValueError as error:
-            raise ValueError(f"{getattr(image, 'filename', '') or 'an image'} {error}") from error
+            raise ValueError(f"{getattr(image, 'filename', '') or 'an image'}: {error}") from error
     if isinstance(image, torch.Tensor):
         image = image.detach().cpu().numpy()
     if not isinstance(image, np.ndarray):
@@ -167,7 +167,12 @@ def _check_path(path: Path) -> None:
 
 def _picture(image: Image.Image) -> np.ndarray:
     """An upright PIL image as (H, W) float32 in [-1, 1]; alpha is left out."""
-    return _scale(np.asarray(image if image.mode in DEEP_MODES else image.convert("L")))
+    if image.mode in DEEP_MODES:
+        return _scale(np.asarray(image))
+    try:
+        return _scale(np.asarray((image.convert("LA") if image.mode == "La" else image).convert("L")))
+    except ValueError as error:
+        raise ValueError(f"its colours ({image.mode}) cannot become grey: save it as RGB or grey") from error
 
 
 def _grey_plane(array: np.ndarray) -> np.ndarray:

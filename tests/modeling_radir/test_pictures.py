@@ -99,6 +99,12 @@ def test_every_mode_of_8_bits_gives_its_grey_levels(tmp_path: Path, form: str, m
     np.testing.assert_array_equal(grey(tmp_path / "image"), np.asarray(kept.convert("L")))
 
 
+def test_colours_that_cannot_become_grey_are_refused_by_name(tmp_path: Path) -> None:
+    Image.new("LAB", (4, 3)).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"a\.tif: its colours \(LAB\) cannot become grey"):
+        grey(tmp_path / "a.tif")
+
+
 def test_what_is_transparent_keeps_its_grey_level(tmp_path: Path) -> None:
     transparent = np.dstack([RAMP, np.zeros_like(RAMP)])
     Image.fromarray(transparent, "LA").save(tmp_path / "a.png")

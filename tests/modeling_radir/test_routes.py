@@ -124,8 +124,9 @@ def address(files: dict[str, Path]) -> Iterator[str]:
 
 
 def test_the_pipeline_takes_addresses_and_base64_at_full_depth(
-    files: dict[str, Path], extract: Pipeline, address: str
+    files: dict[str, Path], extract: Pipeline, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     expected = by_path(files["deep.png"])
     text = base64.b64encode(files["deep.png"].read_bytes()).decode()
     for source in (f"{address}/deep.png", text, f"data:image/png;base64,{text}"):
