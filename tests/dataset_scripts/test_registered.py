@@ -136,3 +136,75 @@ def test_a_script_without_a_main_guard_can_load(built: Path, tmp_path: Path) -> 
     ran = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert int(ran.stdout) == len(load(built, "findings")["test"])
+
+
+def modes(folder: Path) -> set[str]:
+    """Who but the owner may do something with the files below a folder."""
+    return {oct(path.stat().st_mode & 0o077) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("options", [{}, {"streaming": True}])
+def test_what_is_cached_of_a_source_that_is_not_open_is_for_its_user_alone(
+    tmp_path: Path, options: dict
+) -> None:
+    tree = open_i_tree(tmp_path / "source", studies=8)
+    (tmp_path / "cache").mkdir(mode=0o755)
+    before = os.umask(0o022)
+    try:
+        for config in ("studies", "relevance"):
+            loaded = datasets.load_dataset(
+                "open_i", config, data_dir=str(tree), cache_dir=str(tmp_path / "cache"), **options
+            )
+            assert next(iter(loaded["train"]))
+        assert os.umask(0o022) == 0o022  # as it was
+    finally:
+        os.umask(before)
+    content = [path for path in (tmp_path / "cache").rglob("*.*") if path.suffix in (".arrow", ".parquet")]
+    assert content
+    assert {oct(path.stat().st_mode & 0o077) for path in content} == {"0o0"}
+    assert {oct(path.stat().st_mode & 0o077) for path in (tmp_path / "cache" / "radir").iterdir()} == {"0o0"}
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o755  # which others may share
+
+
+def test_what_is_cached_of_an_open_source_is_as_of_any_dataset(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        datasets.load_dataset("phantom_cxr", count=8, size=64, cache_dir=str(tmp_path))
+    finally:
+        os.umask(before)
+    assert "0o44" in modes(tmp_path)
+
+
+def test_copies_that_an_earlier_version_left_open_are_closed(tmp_path: Path) -> None:
+    tree = open_i_tree(tmp_path / "source", studies=8)
+
+    def load() -> Path:
+        loaded = datasets.load_dataset("open_i", data_dir=str(tree), cache_dir=str(tmp_path / "cache"))
+        return Path(loaded["train"].cache_files[0]["filename"]).parent
+
+    folder = load()
+    folder.chmod(0o755)
+    assert load() == folder
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("config", ["studies", "relevance"])
+def test_an_interrupted_load_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str) -> None:
+    tree = open_i_tree(tmp_path / "source", studies=8)
+
+    def load() -> datasets.DatasetDict:
+        return datasets.load_dataset("open_i", config, data_dir=str(tree), cache_dir=str(tmp_path / "cache"))
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dataset_scripts.build._write_anatomies", stop)
+        with pytest.raises(KeyboardInterrupt):
+            load()
+    with monkeypatch.context() as patch:
+        patch.setattr("dataset_scripts.open_i.OpenISource.read", stop)  # what is mined is not read again
+        rows = load()
+    assert sum(map(len, rows.values())) > 0
+    left = [path.name for path in (tmp_path / "cache" / "radir").rglob(".*")]
+    assert set(left) <= {".lock"}

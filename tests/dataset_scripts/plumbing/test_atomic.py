@@ -127,3 +127,30 @@ def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.txt could not be written \(No space left"), atomic_path(target):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert target.read_text() == "old"
+
+
+def test_leftovers_of_one_name_are_not_those_of_a_longer_one(tmp_path: Path) -> None:
+    for name in (".a.0123456789ab.partial", ".a.0123456789ab.partial.b", ".a.b.0123456789ab.partial"):
+        (tmp_path / name).write_text("half")
+    remove_leftovers(tmp_path, of="a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".a.0123456789ab.partial.b",
+        ".a.b.0123456789ab.partial",
+    ]
+
+
+def test_removal_begins_with_a_rename_to_a_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_text("text")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "_remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            atomic.remove(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+    remove_leftovers(tmp_path)
+    assert not list(tmp_path.iterdir())
+    atomic.remove(tmp_path / "folder")  # nothing there: nothing happens
