@@ -7,6 +7,7 @@ import typer
 
 from radir_cli import build
 from radir_cli.demo import demo
+from radir_cli.ending import Commands, end
 from radir_cli.evaluate import evaluate, export_run
 from radir_cli.models import convert_checkpoint, export
 from radir_cli.search import heat_map, index, search
@@ -14,6 +15,7 @@ from radir_cli.share import push
 from radir_cli.texts import discover, score
 
 app = typer.Typer(
+    cls=Commands,
     help="Radiology image retrieval by anatomy: build, evaluate, index, search.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -27,13 +29,12 @@ for command in (
 
 
 def main() -> None:
-    """The console script: bad input ends with a sentence and exit code 2."""
+    """The console script: every error ends with a sentence and an exit code (`radir_cli.ending`)."""
     logging.basicConfig(format="%(message)s")
     try:
         app()
-    except (ValueError, OSError, ImportError) as error:  # a library of an extra may be missing
-        sys.stderr.write(f"radir: {error}\n")
-        sys.exit(2)
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(end(error))
 
 
 if __name__ == "__main__":

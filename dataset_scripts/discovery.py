@@ -156,10 +156,14 @@ def read_reports(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise ValueError(f"{path} is no file: give a CSV file with a column of reports, or one report a line")
-    if path.suffix.lower() != ".csv":
-        reports = path.read_text(encoding="utf-8").splitlines()
-    else:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    try:
+        if path.suffix.lower() != ".csv":
+            reports = path.read_text(encoding="utf-8").splitlines()
+        else:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:  # pandas' errors are ValueErrors
+        raise ValueError(f"{path} cannot be read as {path.suffix or 'text'} in UTF-8: {error}") from error
+    if path.suffix.lower() == ".csv":
         column = next((name for name in ("findings", "report", "text") if name in table), None)
         if column is None:
             raise ValueError(

@@ -50,6 +50,8 @@ def read_entities(path: Path) -> Iterator[dict[Hashable, Entity]]:
     try:
         for document in flatten(_json_values(path.read_text(encoding="utf-8"))):
             yield entities_of(document)
+    except RecursionError as error:
+        raise ValueError(f"{path} cannot be read as RadGraph output: it is nested too deep") from error
     except (OSError, ValueError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise ValueError(f"{path} cannot be read as RadGraph output: {error}") from error
 

@@ -10,7 +10,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 _WRAPPERS = ("state_dict", "model")  # names under which training scripts put a state dict
-_DAMAGE = (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, KeyError)
+_DAMAGE = (
+    *(RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, LookupError, ValueError, TypeError),
+    *(AttributeError, ImportError),
+)
 
 
 def read_tensors(
@@ -31,10 +34,16 @@ def read_tensors(
     try:
         state = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except _DAMAGE as error:
-        raise ValueError(
-            f"{path} cannot be read as tensors ({str(error).splitlines()[0]}): {advice}"
-        ) from error
+        raise ValueError(f"{path} cannot be read as tensors ({_reason(error)}): {advice}") from error
     return state_dict_in(state, path)
+
+
+def _reason(error: Exception) -> str:
+    """Why a file is none of tensors; torch's own words advise to run what it holds."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no pickle, or one of more than tensors, which is never run"
+    words = str(error).strip().partition("\n")[0].partition(". ")[0]
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def _unpickle(path: Path) -> object:
@@ -59,7 +68,9 @@ def state_dict_in(state: object, source: Path | str) -> dict[str, Tensor]:
         raise ValueError(f"{source} holds no state dict: a mapping of names to tensors is needed")
     strange = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
     if strange:
-        raise ValueError(f"{source} holds values that are no tensors, under {', '.join(strange)}")
+        raise ValueError(f"{source} holds values that are no tensors, under {', '.join(strange[:10])}")
+    if nameless := [repr(key) for key in state if not isinstance(key, str)]:
+        raise ValueError(f"{source} holds tensors under {', '.join(nameless[:10])}: names are needed")
     if all(key.startswith("module.") for key in state):
         return {key.removeprefix("module."): value for key, value in state.items()}
     return dict(state)

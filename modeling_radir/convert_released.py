@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -59,6 +59,7 @@ def convert_checkpoint(
     tokenizer: str | os.PathLike[str] | None = None,
     anatomies: Sequence[str] | None = None,
     images: Literal["cxr", "ct"] = "cxr",
+    finish: Callable[[Path], None] = lambda folder: None,
 ) -> ConversionReport:
     """Convert a released checkpoint to a model folder, which appears whole or not at all.
 
@@ -69,6 +70,7 @@ def convert_checkpoint(
         tokenizer: Hub id or folder of the text tower's tokenizer. None: the released one, if it can be had.
         anatomies: names that the model shall know; without a tokenizer it knows none, and a remark says so.
         images: the kind of images that the folder's processor reads; the weights serve both.
+        finish: adds to the folder what else belongs there, before it appears.
 
     Raises:
         ValueError: if the file is not such a checkpoint (all keys that are missing, extra or of another shape
@@ -88,7 +90,7 @@ def convert_checkpoint(
         model.set_anatomies(anatomies, processor.tokenizer)
     elif anatomies is not None:
         remarks.append("the model knows no anatomy by its name, which a tokenizer has to spell")
-    _write(out, model, processor)
+    _write(out, model, processor, finish)
     sizes, assumed = _facts(config)
     return ConversionReport(out, model.num_parameters(), sizes, assumed, dropped, remarks)
 
@@ -269,14 +271,17 @@ def _facts(config: RadIRConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     return {name: value for name, value in sizes.items() if name not in assumed}, assumed
 
 
-def _write(out: Path, model: RadIRModel, processor: RadIRProcessor | None) -> None:
+def _write(
+    out: Path, model: RadIRModel, processor: RadIRProcessor | None, finish: Callable[[Path], None]
+) -> None:
     """Write the folder beside its place, then rename it."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.new")
+    fresh = out.with_name(f".{out.name}.{uuid.uuid4().hex[:12]}.partial")
     try:
         model.save_pretrained(fresh)
         if processor is not None:
             processor.save_pretrained(fresh)
+        finish(fresh)
         os.replace(fresh, out)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

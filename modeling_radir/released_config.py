@@ -82,7 +82,7 @@ def read_overrides(overrides: "str | os.PathLike[str] | Mapping[str, Any] | None
     path = Path(overrides)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"the overrides {path} cannot be read as JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"the overrides {path} hold a {type(values).__name__}; a JSON object is needed")

@@ -32,15 +32,22 @@ def convert_checkpoint(
 ) -> None:
     """Turn the authors' released checkpoint into a model folder."""
     from dataset_scripts.ontology import default_ontology
+    from dataset_scripts.plumbing.atomic import sync
+    from dataset_scripts.plumbing.outputs import claim
     from eval.model_card import write_model_card
     from modeling_radir.convert_released import convert_checkpoint as convert
 
-    report = convert(checkpoint, out, config, tokenizer, default_ontology().names, images.value)
-    write_model_card(report.folder)
+    def finish(folder: Path) -> None:
+        write_model_card(folder)
+        sync(folder)
+
+    with claim(out) as place:
+        names = default_ontology().names
+        report = convert(checkpoint, place, config, tokenizer, names, images.value, finish)
     if as_json:
-        print_json(dataclasses.asdict(report))
+        print_json(dataclasses.asdict(report) | {"folder": out})
         return
-    typer.echo(f"{report.folder}: {report.num_parameters:,} parameters")
+    typer.echo(f"{out}: {report.num_parameters:,} parameters")
     for title, values in (("read from the shapes", report.sizes), ("assumed", report.assumed)):
         typer.echo(f"{title}: " + ", ".join(f"{name} = {value}" for name, value in values.items()))
     for reason, count in Counter(reason for _, reason in report.dropped).items():
@@ -55,13 +62,15 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a model's image tower and fusion as ONNX, compared with torch (extra onnx)."""
+    from dataset_scripts.plumbing.outputs import claim
     from modeling_radir.exporting import export_model
 
-    exported = export_model(model, out)
+    with claim(out) as place:
+        exported = export_model(model, place)
     if as_json:
-        print_json(dataclasses.asdict(exported))
+        print_json(dataclasses.asdict(exported) | {"folder": out})
         return
     shape = " x ".join(map(str, exported.shape))
-    typer.echo(f"{exported.folder}: images of {shape}, {len(exported.anatomies)} anatomies")
+    typer.echo(f"{out}: images of {shape}, {len(exported.anatomies)} anatomies")
     for output, difference in exported.differences.items():
         typer.echo(f"  {output}: differs from torch by {difference:.1e} at most")

@@ -58,15 +58,19 @@ def discover(
 ) -> None:
     """List the anatomy terms of a corpus by frequency, and which of them the ontology covers."""
     from dataset_scripts import discovery
+    from dataset_scripts.plumbing.outputs import claim
 
     if bool(radgraph) == (reports is not None):
         raise ValueError("give either --radgraph FILE_OR_DIR (RadGraph's JSON) or --reports FILE")
-    if reports is not None:
-        documents = discovery.annotate(discovery.read_reports(reports), progress=not as_json)
-        found = discovery.survey(documents, min_count=min_count)
-    else:
-        found = discovery.discover(radgraph or [], min_count=min_count, progress=not as_json)
-    discovery.write_terms(found.terms, out)
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder: give the name of the CSV file to write")
+    with claim(out) as place:
+        if reports is not None:
+            documents = discovery.annotate(discovery.read_reports(reports), progress=not as_json)
+            found = discovery.survey(documents, min_count=min_count)
+        else:
+            found = discovery.discover(radgraph or [], min_count=min_count, progress=not as_json)
+        discovery.write_terms(found.terms, place)
     if as_json:
         print_json(dataclasses.asdict(found))
         return

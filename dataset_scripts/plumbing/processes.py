@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from threading import Thread
@@ -55,7 +56,8 @@ def _map_in_pool(
         flying: deque[Future[Any]] = deque()
         try:
             for item in items:
-                flying.append(pool.submit(_call, item))
+                with _deaf_to_ctrl_c():  # the first item starts the workers, which inherit it
+                    flying.append(pool.submit(_call, item))
                 if len(flying) == AHEAD * processes:
                     yield flying.popleft().result()
             while flying:
@@ -68,6 +70,19 @@ def _map_in_pool(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Hold SIGINT back; it comes afterwards. A worker would end with a traceback while it imports."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _function: Callable[[Any], Any] | None = None  # of this worker process
