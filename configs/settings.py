@@ -231,7 +231,7 @@ def load_config(argv: Sequence[str]) -> TrainConfig:
         values = _read(Path(arguments.pop(0)))
     parser.set_defaults(**values)
     try:
-        config, left = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
+        _, left = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from None
     if left:
@@ -239,7 +239,7 @@ def load_config(argv: Sequence[str]) -> TrainConfig:
         close = get_close_matches(left[0].lstrip("-").partition("=")[0], names, n=1)
         hint = f"; is --{close[0]} meant?" if close else ""
         raise ValueError(f"the trainer does not know {' '.join(left)}{hint}")
-    return config
+    return parser.parse_args_into_dataclasses(arguments)[0]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """Training: resume equals uninterrupted, the same command gives the same bytes, bad settings are refused."""
 
 import json
+import math
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +25,7 @@ from dataset_scripts.entities import LexicalScorer
 from dataset_scripts.folder import BuiltDataset
 from dataset_scripts.open_i import OpenISource
 from dataset_scripts.phantom_source import PhantomCXRSource
+from dataset_scripts.plumbing.outputs import claim
 from dataset_scripts.provenance import training_data
 from modeling_radir.tokenization_radir import learn_tokenizer
 from tests.made_up import TINY_TRAINING, built_open_i
@@ -59,6 +63,43 @@ def test_the_same_command_gives_the_same_bytes(
         assert (again / name).read_bytes() == (uninterrupted / name).read_bytes(), name
 
 
+def content(folder: Path) -> dict[str, bytes]:
+    """All files of a finished run."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def signal_in_step(monkeypatch: pytest.MonkeyPatch, number: int, stage: int, step: int) -> None:
+    """Let the run get a signal in the middle of a step."""
+    update = Trainer._update
+
+    def interrupted(self: Trainer, model: Any, optimizer: Any, at: int, *rest: Any) -> Tensor:
+        if (at, rest[1].start) == (stage, step):
+            monkeypatch.setattr(Trainer, "_update", update)
+            os.kill(os.getpid(), number)
+        return update(self, model, optimizer, at, *rest)
+
+    monkeypatch.setattr(Trainer, "_update", interrupted)
+
+
+@pytest.mark.parametrize(
+    ("stage", "step", "number", "code"),
+    [(1, 0, signal.SIGTERM, 143), (1, 3, signal.SIGINT, 130), (2, 2, signal.SIGTERM, 143)],
+)  # the first step, the last one of a stage, one of the second stage
+def test_a_run_that_a_signal_stopped_ends_byte_for_byte_like_one_that_none_did(
+    config: list[str], tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], stage: int, step: int, number: signal.Signals, code: int,
+) -> None:  # fmt: skip
+    arguments = [*config, "--output_dir", str(tmp_path / "run")]
+    signal_in_step(monkeypatch, number, stage, step)
+    assert train_accelerate.main(arguments) == code
+    said = f"stopped by {number.name} after step {step + 1} of stage {stage}, saved in {tmp_path / 'run'}"
+    assert said in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint"]
+    assert train_accelerate.main(arguments) == 0
+    assert content(tmp_path / "run") == content(uninterrupted)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "tiny.yaml"]
+
+
 @pytest.mark.parametrize("checkpoints", [1, 2])  # within stage 1; within stage 2
 def test_resuming_equals_an_uninterrupted_run(
     config: list[str], tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch, checkpoints: int
@@ -78,12 +119,136 @@ def test_resuming_equals_an_uninterrupted_run(
         train(load_config(arguments))
     monkeypatch.setattr(Trainer, "_checkpoint", save)
     resumed = train(load_config(arguments))
-    assert weights(resumed) == weights(uninterrupted)
+    assert content(resumed) == content(uninterrupted)
     steps = [
         (entry["stage"], entry["step"])
         for entry in json.loads((resumed / "training.json").read_text())["history"]
     ]
     assert steps == [(stage, step) for stage in (1, 2) for step in range(4)]
+
+
+def test_a_checkpoint_without_its_random_states_is_not_gone_on_from(
+    config: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*config, "--output_dir", str(tmp_path / "run")]
+    signal_in_step(monkeypatch, signal.SIGTERM, 1, 1)
+    assert train_accelerate.main(arguments) == 143
+    (checkpoint,) = (tmp_path / "run" / "checkpoint").iterdir()
+    (checkpoint / "random_states_0.pkl").unlink()
+    assert train_accelerate.main(arguments) == 2
+    assert "random_states_0.pkl is missing" in capsys.readouterr().err
+
+
+def test_two_runs_of_one_output_dir_are_not_at_work_together(
+    config: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*config, "--output_dir", str(tmp_path / "run")]
+    with claim(tmp_path / "run"):
+        assert train_accelerate.main(arguments) == 2
+    assert f"is being written by process {os.getpid()}" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_an_image_that_cannot_be_read_is_named(
+    config: list[str], tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str], workers: str,
+) -> None:  # fmt: skip
+    def unreadable(self: BuiltDataset, row: dict[str, Any]) -> Any:
+        raise ValueError(f"image {row['image_id']} of {self.name} cannot be read: it is cut off")
+
+    monkeypatch.setattr(BuiltDataset, "image", unreadable)
+    arguments = [*config, "--output_dir", str(tmp_path / "run"), "--workers", workers]
+    assert train_accelerate.main(arguments) == 2
+    last = capfd.readouterr().err.strip().split("\n")[-1]
+    assert last.startswith("train_accelerate: image ")
+    assert last.endswith("cannot be read: it is cut off")
+
+
+def test_a_run_whose_weights_became_nan_saves_nothing_as_finished(
+    config: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish = Trainer._run_stage
+
+    def spoilt(self: Trainer, stage: int, *rest: Any) -> None:
+        finish(self, stage, *rest)
+        with torch.no_grad():
+            self.model.visual_projection.weight.fill_(math.nan)
+
+    monkeypatch.setattr(Trainer, "_run_stage", spoilt)
+    arguments = [*config, "--output_dir", str(tmp_path / "run"), "--stage", "1"]
+    assert train_accelerate.main(arguments) == 2
+    assert "no finite numbers (visual_projection.weight)" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    with pytest.raises(ValueError, match=r"at step 2 of stage 2.* no finite numbers"):
+        train(load_config([*config, "--output_dir", str(tmp_path / "other")]))
+
+
+def test_a_model_folder_of_someone_else_stays_as_it_is(
+    config: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text("of someone else")
+    assert train_accelerate.main([*config, "--output_dir", str(tmp_path)]) == 2
+    assert (
+        "holds config.json, model.safetensors, which this training did not write" in capsys.readouterr().err
+    )
+    assert (tmp_path / "model.safetensors").read_text() == "of someone else"
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "said"),
+    [
+        ("vision", {"hiden_size": 16}, "vision of type vit has no setting hiden_size; is hidden_size meant"),
+        ("text", {"layers": 2}, "text of type bert has no setting layers"),
+        ("fusion", {"heads": 2}, "fusion of type radir_fusion has no setting heads"),
+        ("vision", {"model_type": "nonsense"}, "nonsense"),
+        ("vision", {"hidden_size": "big"}, "make no model"),
+        ("vision", {"num_hidden_layers": -1}, "vision.num_hidden_layers must be 1 or more"),
+        ("vision", {"image_size": 64, "patch_size": 64}, "the image tower (vit) does not take"),
+        ("text", {"hidden_act": "nonsense"}, "make no model"),
+        ("text", {"model_type": "vit"}, "the text tower (vit) does not take"),
+    ],
+)
+def test_parts_that_make_no_model_end_with_a_sentence_and_write_nothing(
+    config: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str,
+    changes: dict[str, Any], said: str,
+) -> None:  # fmt: skip
+    settings = yaml.safe_load(Path(config[0]).read_text())
+    Path(config[0]).write_text(yaml.safe_dump(settings | {part: settings[part] | changes}))
+    assert train_accelerate.main([*config, "--output_dir", str(tmp_path / "run")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_in_which_no_anatomy_can_be_compared_is_refused_for_stage_2(
+    config: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(BuiltDataset, "anatomies", lambda self: [])
+    assert train_accelerate.main([*config, "--output_dir", str(tmp_path / "run")]) == 2
+    assert "no anatomy has findings in two or more training images" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tokenizer_of_a_model_of_stricter_data_makes_the_model_as_strict(
+    config: list[str], tmp_path: Path, uninterrupted: Path
+) -> None:
+    strict = Path(shutil.copytree(uninterrupted, tmp_path / "strict"))
+    report = json.loads((strict / "training.json").read_text())
+    data = {"name": "mimic-ir", "licence": "L", "sharing": "credentialed"}
+    (strict / "training.json").write_text(json.dumps(report | {"data": data}))
+    more = ["--tokenizer", str(strict), "--stage", "1", "--output_dir", str(tmp_path / "out")]
+    found = json.loads((train(load_config([*config, *more])) / "training.json").read_text())["data"]
+    assert (found["name"], found["sharing"], found["licence"]) == ("open-i", "credentialed", "L")
+    assert found["made_from"]["tokenizer"] == data
+
+
+def test_the_bar_of_a_log_file_is_printed_rarely(
+    config: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(load_config([*config, "--output_dir", str(tmp_path / "run"), "--stage", "1"]))
+    bars = [line for line in capfd.readouterr().err.replace("\r", "\n").split("\n") if "stage 1" in line]
+    assert len(bars) == 2  # the beginning and the end
 
 
 def test_resuming_with_accumulation_and_bf16_equals_an_uninterrupted_run(
