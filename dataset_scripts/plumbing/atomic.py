@@ -41,6 +41,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         if not temporary.exists():
             raise ValueError(f"Nothing was written for {path}: write to the path that atomic_path yields")
+        if path.is_dir() and not temporary.is_dir():
+            raise ValueError(f"{path} is a folder, and a file should take its name: give another output")
         sync(temporary)
         replace(temporary, path)
     except OSError as error:

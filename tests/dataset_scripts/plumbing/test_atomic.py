@@ -154,3 +154,11 @@ def test_removal_begins_with_a_rename_to_a_leftover(tmp_path: Path, monkeypatch:
     remove_leftovers(tmp_path)
     assert not list(tmp_path.iterdir())
     atomic.remove(tmp_path / "folder")  # nothing there: nothing happens
+
+
+def test_a_file_does_not_take_the_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "data").write_text("years of work")
+    with pytest.raises(ValueError, match="is a folder"), atomic_path(tmp_path / "a") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "a" / "data").is_file()
