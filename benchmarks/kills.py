@@ -102,13 +102,12 @@ def report(tallies: list[Tally], seconds: float, arguments: list[str]) -> str:
     lines = [
         f"# Kills of every command that writes, {machine()}",
         "",
-        f"`python benchmarks/kills.py {' '.join(arguments)}`".replace(" `", "`"),
+        f"`{' '.join(['python', 'benchmarks/kills.py', *arguments])}`",
         "",
         *PREAMBLE,
         "",
-        "| command | one run, s | changes of names | kills | of these too late | run again: equal | not equal | "
-        "half an output |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        f"| {' | '.join(COLUMNS)} |",
+        f"| --- |{' ---: |' * (len(COLUMNS) - 1)}",
     ]
     for tally in tallies:
         lines.append(
@@ -142,14 +141,26 @@ def problems(tally: Tally) -> list[str]:
     return lines
 
 
+COLUMNS = (
+    *(
+        "command",
+        "one run, s",
+        "changes of names",
+        "kills",
+        "of these too late",
+        "run again: equal",
+        "not equal",
+    ),
+    "half an output",
+)
 PREAMBLE = (
-    "Killed right before each rename, exchange, remove, rmdir and mkdir of an uninterrupted run, and at random",
-    "moments; then the same command ran to its end. Of changes that are alike (the same call, as deep in the",
-    "same place) the first, the middle and the last were taken, unless `--every` was given. Equal: it ended with",
-    "exit code 0, and every name and byte around the output, in the folder for temporary files and on the Hub",
-    "is what an uninterrupted run leaves (training's logs/ aside). Half an output: after the kill, a build, an",
-    "export or a push showed neither the old output, nor the new one, nor none. Too late: the run had ended.",
-    "Changes of names by worker processes are not counted.",
+    "Killed right before each rename, exchange, remove, rmdir and mkdir of an uninterrupted run, and at",
+    "random moments; then the same command ran to its end. Of changes that are alike (the same call, as",
+    "deep in the same place) the first, the middle and the last were taken, unless `--every` was given.",
+    "Equal: it ended with exit code 0, and every name and byte around the output, in the folder for",
+    "temporary files and on the Hub is what an uninterrupted run leaves (training's logs/ aside). Half",
+    "an output: after the kill, a build, an export or a push showed neither the old output, nor the new",
+    "one, nor none. Too late: the run had ended. Changes of names by worker processes are not counted.",
 )
 
 
