@@ -9,8 +9,9 @@ resumes from the last checkpoint and, by the end, has the weights of an uninterr
 
 Ctrl-C, SIGTERM (with which clusters pre-empt) and a closed terminal end the running step, save a checkpoint
 and say so; a second signal stops at once. Exit codes: 0 trained; 2 bad input, with a sentence; 130 Ctrl-C;
-143 SIGTERM, or the launcher is gone. `accelerate launch` itself ends with 1 for any code but 0 of this script
-(with a traceback of its own, without one if given --quiet), and by the signal where it gets one.
+143 SIGTERM, or the launcher is gone. `accelerate launch` hides them: it ends with 1 for any code but 0 of
+this script (with a traceback of its own; without one if given --quiet), also where it hands a SIGTERM on to
+several processes; with one process it dies of SIGTERM itself (143), and the script saves on after it.
 """
 
 import hashlib

@@ -38,9 +38,13 @@ class PreparedVolumes:
             ValueError: the volume cannot be read.
         """
         path = self.path(row)
-        if not path.is_file():
-            self._make_folder()
-            self._processor.save_prepared(self._data.image(row), path)
+        if path.is_file():
+            try:
+                return self._processor.load_prepared(path)
+            except ValueError:  # cut off when the machine stopped
+                path.unlink(missing_ok=True)
+        self._make_folder()
+        self._processor.save_prepared(self._data.image(row), path)
         return self._processor.load_prepared(path)
 
     def _make_folder(self) -> None:

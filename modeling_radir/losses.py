@@ -5,6 +5,8 @@ compares query i with candidate j. T may hold NaN where a pair's relevance is no
 report says nothing about an anatomy; such a pair takes part in no term. No loss changes its arguments.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,6 +34,7 @@ class MaskedInfoNCELoss(nn.Module):
 
     def __init__(self, tau: float = 0.75):
         super().__init__()
+        _check_finite(tau=tau)
         self.tau = tau
 
     def forward(self, logits: Tensor, relevance: Tensor) -> Tensor:
@@ -86,10 +89,11 @@ class RankedTripletLoss(nn.Module):
         chunk_size: int = 8192,
     ):
         super().__init__()
-        if temperature <= 0 or chunk_size < 1:
+        if not 0 < temperature < math.inf or chunk_size < 1:
             raise ValueError(
                 f"temperature is {temperature} and chunk_size {chunk_size}; both must be above 0"
             )
+        _check_finite(margin=margin, positive_threshold=positive_threshold, gap=gap)
         self.margin = margin
         self.temperature = temperature
         self.positive_threshold = positive_threshold
@@ -174,6 +178,7 @@ class UnconditionalLoss(nn.Module):
         triplet_scale: float | None = None,
     ):
         super().__init__()
+        _check_finite(weights=sum(weights))
         self.weights = dict(zip(("image_to_text", "text_to_image", "image_to_image"), weights, strict=True))
         self.contrastive = MaskedInfoNCELoss() if contrastive is None else contrastive
         self.triplet = RankedTripletLoss() if triplet is None else triplet
@@ -254,6 +259,13 @@ class ConditionalLoss(nn.Module):
 
 def _off_diagonal(pairs: Tensor) -> Tensor:
     return pairs & ~torch.eye(len(pairs), dtype=torch.bool, device=pairs.device)
+
+
+def _check_finite(**values: float) -> None:
+    """Raise ValueError for NaN or infinity, of which a loss would be no number or leave out every pair."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}; a finite number is needed")
 
 
 def _check_square(similarity: Tensor, relevance: Tensor, mask: Tensor | None = None) -> None:

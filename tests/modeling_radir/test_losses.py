@@ -253,3 +253,11 @@ def test_whole_objectives_equal_those_of_the_released_code(vectors):
     fused = load_file(vectors / "radir_cxr_cond.safetensors")["fused_latent"]  # (Q, N, d)
     loss = ConditionalLoss()(fused @ fused.transpose(1, 2), inputs["gt_cond"])
     assert loss.item() == pytest.approx(expected["stage2"]["total"], abs=1e-5)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["margin", "temperature", "positive_threshold", "gap", "tau"])
+def test_settings_that_are_no_numbers_are_refused_by_name(name, value):
+    kind = MaskedInfoNCELoss if name == "tau" else RankedTripletLoss
+    with pytest.raises(ValueError, match=f"{name} is"):
+        kind(**{name: value})

@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
+from huggingface_hub import constants
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModel, AutoProcessor, BertConfig, BertModel, ViTConfig, ViTModel
@@ -26,7 +27,7 @@ from dataset_scripts.folder import BuiltDataset
 from dataset_scripts.open_i import OpenISource
 from dataset_scripts.phantom_source import PhantomCXRSource
 from dataset_scripts.plumbing.outputs import claim
-from dataset_scripts.provenance import training_data
+from dataset_scripts.provenance import known_data, training_data, why_not_open
 from modeling_radir.tokenization_radir import learn_tokenizer
 from tests.made_up import TINY_TRAINING, built_open_i
 from train_accelerate import Trainer, train
@@ -241,6 +242,19 @@ def test_a_tokenizer_of_a_model_of_stricter_data_makes_the_model_as_strict(
     found = json.loads((train(load_config([*config, *more])) / "training.json").read_text())["data"]
     assert (found["name"], found["sharing"], found["licence"]) == ("open-i", "credentialed", "L")
     assert found["made_from"]["tokenizer"] == data
+
+
+def test_a_part_from_a_hub_that_cannot_be_asked_is_not_open_and_the_record_says_why(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert known_data("some/bert") is None
+    data = training_data(BuiltDataset(dataset), {"tokenizer": "some/bert"})
+    assert data["sharing"] == "restricted"
+    assert "the Hub could not be asked" in data["made_from"]["tokenizer"]["reason"]
+    said = why_not_open(data, {"tokenizer": "some/bert"})
+    assert said is not None
+    assert "those of its tokenizer (the Hub could not be asked" in said
 
 
 def test_the_bar_of_a_log_file_is_printed_rarely(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,34 @@ def test_a_prepared_volume_is_read_again_until_something_that_decides_it_changes
     os.utime(data.path(row["image"]))
     prepared()
     assert len(reads) == 4
+
+
+@pytest.mark.parametrize(("sharing", "mode"), [("open", 0o755), ("restricted", 0o700)])
+def test_prepared_volumes_of_restricted_data_are_for_their_user_alone(
+    world: SimpleNamespace, tmp_path: Path, sharing: str, mode: int
+) -> None:
+    data = BuiltDataset(Path(shutil.copytree(world.data.folder, tmp_path / "data")))
+    facts = json.loads((data.folder / "build.json").read_text())
+    (data.folder / "build.json").write_text(json.dumps(facts | {"sharing": sharing}))
+    before = os.umask(0o022)
+    try:
+        values = {"size": {"depth": 8, "height": 16, "width": 16}, "spacing_mm": [36, 24, 24]}
+        read = PreparedVolumes(data, RadIRCTImageProcessor(**values), tmp_path / "new" / "cache")
+        read(dict(data.studies("train")[0]))
+    finally:
+        os.umask(before)
+    folders = [tmp_path / "new" / "cache", *(tmp_path / "new" / "cache").iterdir()]
+    assert len(folders) == 2
+    assert {folder.stat().st_mode & 0o777 for folder in folders} == {mode}
+
+
+def test_a_prepared_volume_that_was_cut_off_is_made_again(world: SimpleNamespace, tmp_path: Path) -> None:
+    values = {"size": {"depth": 8, "height": 16, "width": 16}, "spacing_mm": [36, 24, 24]}
+    read = PreparedVolumes(world.data, RadIRCTImageProcessor(**values), tmp_path)
+    row = dict(world.data.studies("train")[0])
+    first = read(row).tolist()
+    os.truncate(read.path(row), 300)
+    assert read(row).tolist() == first
 
 
 def test_a_missing_volume_is_named(world: SimpleNamespace, tmp_path: Path) -> None:
