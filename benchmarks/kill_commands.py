@@ -176,9 +176,9 @@ COMMANDS = {
     "index over another": Command(
         _index, _model, lambda inputs, out: [_index(inputs, out, "test")], whole=False
     ),
-    "export-run": Command(_export_run, _model),
+    "export-run": Command(_export_run, _model, whole=False),  # two folders, one after the other
     "export-run over another": Command(
-        _export_run, _model, lambda inputs, out: [_export_run(inputs, out, 5)]
+        _export_run, _model, lambda inputs, out: [_export_run(inputs, out, 5)], whole=False
     ),
     "shards": Command(_shards, _rate_models, whole=False),
     "push a dataset": Command(

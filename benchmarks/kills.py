@@ -93,7 +93,10 @@ def try_one(name: str, work: Path, hub: Hub, options: argparse.Namespace) -> Non
         trials.all(options.random, options.every)
     except Exception as error:
         trials.tally.problems[f"trials ended: {error!r}"] = {"no kill": 1}
-    tally_file(work, name).write_text(json.dumps(asdict(trials.tally)))
+    tally = trials.tally
+    sys.stderr.write(f"{name}: {tally.kills} kills, {tally.equal} equal\n")
+    sys.stderr.write("".join(f"{line}\n" for line in problems(tally)))
+    tally_file(work, name).write_text(json.dumps(asdict(tally)))
     shutil.rmtree(place.folder)
 
 
@@ -156,12 +159,19 @@ COLUMNS = (
 PREAMBLE = (
     "Killed right before each rename, exchange, remove, rmdir and mkdir of an uninterrupted run, and at",
     "random moments; then the same command ran to its end. Of changes that are alike (the same call, as",
-    "deep in the same place) the first, the middle and the last were taken, unless `--every` was given.",
+    "deep in the same place) the first and the last were taken, unless `--every` was given.",
     "Equal: it ended with exit code 0, and every name and byte around the output, in the folder for",
     "temporary files and on the Hub is what an uninterrupted run leaves (training's logs/ aside). Half",
     "an output: after the kill, a build, an export or a push showed neither the old output, nor the new",
     "one, nor none. Too late: the run had ended. Changes of names by worker processes are not counted.",
 )
+
+
+def chosen(wanted: list[str] | None) -> list[str]:
+    """The commands of these names, or those whose names hold these words."""
+    if not wanted:
+        return list(COMMANDS)
+    return [name for name in COMMANDS if any(w == name or (w not in COMMANDS and w in name) for w in wanted)]
 
 
 def main() -> None:
@@ -173,7 +183,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the Markdown file to write; printed in any case")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    options.commands = [n for n in COMMANDS if not options.command or any(c in n for c in options.command)]
+    options.commands = chosen(options.command)
     started = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     work = Path(tempfile.mkdtemp(prefix="kills-")).resolve()  # children would remove a TemporaryDirectory
