@@ -46,6 +46,8 @@ def claim(out: Path) -> Iterator[Path]:
         lock.acquire()
         _sign(path)
     except Timeout as error:
+        if not path.exists():  # no lock can be made here, which looks like a wait for one
+            raise ValueError(f"{out} cannot be written: give another output") from error
         raise ValueError(
             f"{out} is being written by {_holder(path)}: wait until it ends, or give another output"
         ) from error
