@@ -3,7 +3,6 @@
 import atexit
 import faulthandler
 import hashlib
-import json
 import os
 import random
 import re
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kill_commands import Command, call
+from kill_hub import Hub
 
 LIMIT_SECONDS = 300  # of a run again: beyond that it hangs
 EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir")
@@ -55,7 +55,7 @@ class Tally:
 class Place:
     """A command's folders: inputs, what lies at the output before, the place that trials use in turn."""
 
-    def __init__(self, name: str, command: Command, work: Path, hub: "Hub") -> None:
+    def __init__(self, name: str, command: Command, work: Path, hub: Hub) -> None:
         self.command, self.hub = command, hub
         self.folder = work / re.sub(r"\W+", "-", name)
         self.inputs, self.start = self.folder / "inputs", self.folder / "start"
@@ -85,8 +85,11 @@ class Place:
             self.hub.ask("reset")
 
     def run(self, kill_at: int = 0) -> int:
-        """Start the command in a child; it kills itself right before event number `kill_at`."""
-        return self.fork(lambda: call(self.command.run(self.inputs, self.out)), kill_at)
+        """Start the command in a child; it is killed right before event number `kill_at`."""
+        child = self.fork(lambda: call(self.command.run(self.inputs, self.out)), kill_at)
+        if self.command.pushes:
+            self.hub.ask(f"kill {child} {kill_at}")
+        return child
 
     def fork(self, work: Callable[[], None], kill_at: int = 0) -> int:
         """Do something in a forked child, which leads a process group of its own; returns its id."""
@@ -111,6 +114,9 @@ class Place:
         return self.neutral(lines[-1])[-240:] if lines else "nothing"
 
     def events_seen(self) -> list[str]:
+        """Changes of names, or what the Hub was asked, since the last start."""
+        if self.command.pushes:
+            return [self.neutral(event) for event in self.hub.ask("events")]
         return [self.neutral(line) for line in self.events.read_text(encoding="utf-8").splitlines()]
 
     def neutral(self, text: str) -> str:
@@ -125,48 +131,8 @@ class Place:
             if not any(name.startswith(f"out/{ignored}") for ignored in self.command.ignored):
                 found[name] = what
         if self.command.pushes:
-            found |= {f"hub/{name}": what for name, what in json.loads(self.hub.ask("files")).items()}
+            found |= {f"hub/{name}": what for name, what in self.hub.ask("files").items()}
         return found
-
-
-class Hub:
-    """A Hub on this machine, in a process of its own: `reset` empties it, `files` lists what it shows."""
-
-    def __init__(self) -> None:
-        (questions, self._ask), (self._answers, answers) = os.pipe(), os.pipe()
-        self.child = os.fork()
-        if not self.child:
-            os.close(self._ask)
-            _serve(questions, answers)
-        self._reader = os.fdopen(self._answers, "r")
-        self.url = self._reader.readline().strip()
-
-    def ask(self, what: str) -> str:
-        os.write(self._ask, f"{what}\n".encode())
-        return self._reader.readline()
-
-    def close(self) -> None:
-        """End its process."""
-        os.close(self._ask)
-        self._reader.close()
-        os.waitpid(self.child, 0)
-
-
-def _serve(questions: int, answers: int) -> None:
-    from tests.fake_hub import FakeHub
-
-    with FakeHub() as hub, os.fdopen(questions, "r") as lines:
-        os.write(answers, f"{hub.url}\n".encode())
-        for line in lines:
-            repositories = {**hub.repositories, **hub.models}
-            files = {f"{repo}/{name}": hashlib.sha256(data).hexdigest()
-                     for repo, held in repositories.items() for name, data in held.files.items()}  # fmt: skip
-            if line.strip() == "reset":
-                hub.repositories.clear()
-                hub.models.clear()
-                hub.blobs.clear()
-            os.write(answers, f"{json.dumps(files)}\n".encode())
-    os._exit(0)
 
 
 def count_events(path: Path, kill_at: int) -> None:
@@ -290,7 +256,8 @@ class Trials:
         if not self.place.command.parent_only:
             events = self.place.events_seen()
             self.tally.events = len(events)
-            chosen = list(range(1, len(events) + 1)) if every else first_and_last(events)
+            all_of_them = every or self.place.command.pushes
+            chosen = list(range(1, len(events) + 1)) if all_of_them else first_and_last(events)
             sys.stderr.write(f"{self.tally.name}: {len(chosen)} of {len(events)} changes of names\n")
             for number in chosen:
                 self._trial(kill_at=number)

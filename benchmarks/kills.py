@@ -4,14 +4,16 @@
 
 A process that has imported everything forks a child for each trial. In the child an audit hook counts the
 calls of rename, exchange, remove, rmdir and mkdir, and kills the process group (SIGKILL) right before the
-chosen one; random kills come from outside. Then the same command runs to its end, and everything around its
-output is compared, name by name and byte by byte, with what an uninterrupted run leaves. Calls of worker
-processes are not counted: the builds run with one process, and one with two, whose first process alone is
-killed at random moments. `--command` chooses by name, `--random` says how many kills at random moments.
+chosen one; a push is killed by the Hub, at each request; random kills come from outside. Then the same
+command runs to its end, and everything around its output is compared, name by name and byte by byte, with
+what an uninterrupted run leaves. Calls of worker processes are not counted: the builds run with one process,
+and one with two, whose first process alone is killed at random moments. `--command` chooses by name,
+`--random` says how many kills at random moments.
 """
 
 import argparse
 import contextlib
+import fcntl
 import importlib
 import io
 import json
@@ -25,7 +27,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from kill_commands import COMMANDS, call
-from kill_trials import Hub, Place, Tally, Trials, ending
+from kill_hub import Hub
+from kill_trials import Place, Tally, Trials, ending
 from machine import machine
 
 MODULES = (
@@ -90,7 +93,10 @@ def try_one(name: str, work: Path, hub: Hub, options: argparse.Namespace) -> Non
     datasets.config.HF_DATASETS_CACHE = place.folder / "cache"
     trials = Trials(name, place, options.seed)
     try:
-        trials.all(options.random, options.every)
+        with open(work / "hub.lock", "w") as lock:
+            if place.command.pushes:  # there is one Hub
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            trials.all(options.random, options.every)
     except Exception as error:
         trials.tally.problems[f"trials ended: {error!r}"] = {"no kill": 1}
     tally = trials.tally
@@ -148,7 +154,7 @@ COLUMNS = (
     *(
         "command",
         "one run, s",
-        "changes of names",
+        "moments",
         "kills",
         "of these too late",
         "run again: equal",
@@ -157,13 +163,14 @@ COLUMNS = (
     "half an output",
 )
 PREAMBLE = (
-    "Killed right before each rename, exchange, remove, rmdir and mkdir of an uninterrupted run, and at",
-    "random moments; then the same command ran to its end. Of changes that are alike (the same call, as",
-    "deep in the same place) the first and the last were taken, unless `--every` was given.",
-    "Equal: it ended with exit code 0, and every name and byte around the output, in the folder for",
-    "temporary files and on the Hub is what an uninterrupted run leaves (training's logs/ aside). Half",
-    "an output: after the kill, a build, an export or a push showed neither the old output, nor the new",
-    "one, nor none. Too late: the run had ended. Changes of names by worker processes are not counted.",
+    "Killed right before each rename, exchange, remove, rmdir and mkdir of an uninterrupted run (a",
+    "push: when each request comes to the Hub, and again before its answer), and at random moments;",
+    "then the same command ran to its end. Of changes that are alike (the same call, as deep in the",
+    "same place) the first and the last were taken, unless `--every` was given. Equal: it ended with",
+    "exit code 0, and every name and byte around the output, in the folder for temporary files and on",
+    "the Hub is what an uninterrupted run leaves (training's logs/ aside). Half an output: after the",
+    "kill, a build or a push showed neither the old output, nor the new one, nor none. Too late: the",
+    "run had ended. Changes of names by worker processes are not counted.",
 )
 
 
@@ -182,7 +189,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="commands at a time")
     parser.add_argument("--out", type=Path, help="the Markdown file to write; printed in any case")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    given = sys.argv[1:]
+    options = parser.parse_args(given)
     options.commands = chosen(options.command)
     started = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -194,7 +202,7 @@ def main() -> None:
         hub.close()
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    text = report(tallies, time.monotonic() - started, sys.argv[1:])
+    text = report(tallies, time.monotonic() - started, given)
     sys.stdout.write(text)
     if options.out:
         options.out.write_text(text, encoding="utf-8")
