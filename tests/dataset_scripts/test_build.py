@@ -72,11 +72,11 @@ def test_what_was_left_out_is_listed(built: Path) -> None:
     assert {row["reason"] for row in rows} == {"projection is lateral, not frontal"}
 
 
-@pytest.mark.parametrize("hash_seed", ["1", "2"])  # of Python's strings, which orders sets differently
-def test_equal_input_gives_equal_bytes(built: Path, tmp_path: Path, hash_seed: str) -> None:
+def test_equal_input_gives_equal_bytes(built: Path, tmp_path: Path) -> None:
     command = [sys.executable, "radir.py", "build", "open-i", "--source", built.parent / "source"]
-    command += ["--out", tmp_path / "again"]
-    subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": hash_seed}, check=True, capture_output=True)
+    command += ["--processes", "1", "--out", tmp_path / "again"]
+    # The seed of Python's strings orders sets; that of this process is another.
+    subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": "1"}, check=True, capture_output=True)
     files = sorted(path.relative_to(built) for path in built.rglob("*") if path.is_file())
     assert files == sorted(
         p.relative_to(tmp_path / "again") for p in (tmp_path / "again").rglob("*") if p.is_file()

@@ -15,8 +15,7 @@ import pytest
 from dataset_scripts.plumbing.processes import AHEAD, map_in_order
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("count", [0, 1, 2, 9])
+@pytest.mark.parametrize(("processes", "count"), [(1, 0), (1, 1), (1, 9), (2, 0), (2, 1), (2, 9)])
 def test_results_come_in_the_order_of_the_items(processes: int, count: int) -> None:
     assert list(map_in_order(math.factorial, range(count), processes)) == [*map(math.factorial, range(count))]
 
