@@ -4,7 +4,7 @@ DEMO_OUT ?= runs/demo
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
-SOURCES := modeling_radir dataset_scripts eval configs radir_cli radir_search radir.py train_accelerate.py tests benchmarks tools
+SOURCES := modeling_radir dataset_scripts radir_training radir_search radir eval train_accelerate.py tests benchmarks tools
 
 .PHONY: demo test test-shared lint format clean
 
@@ -36,7 +36,7 @@ $(VENV)/bin/python:
 
 # torchvision's operators are looked for whenever the interpreter starts, hence a .pth file (see the module).
 $(VENV)/base.installed: $(VENV)/bin/python setup.cfg constraints.txt tools/torchvision_on_cpu_torch.py
-	$(PIP) install --quiet --constraint constraints.txt --editable .
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[all]'
 	site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
 	cp tools/torchvision_on_cpu_torch.py "$$site/" && \
 	echo 'import torchvision_on_cpu_torch' > "$$site/torchvision_on_cpu_torch.pth"

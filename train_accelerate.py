@@ -1,6 +1,6 @@
 """Train RadIR: stage 1 (image-text, eq. 6) and stage 2 (anatomy-conditioned fusion, eq. 9).
 
-    accelerate launch train_accelerate.py configs/demo.yaml --dataset DIR --output_dir DIR
+    accelerate launch train_accelerate.py radir/commands/demo.yaml --dataset DIR --output_dir DIR
     accelerate launch train_accelerate.py configs/open-i.yaml --dataset DIR --method clip    # the baseline
     accelerate launch train_accelerate.py configs/phantom-ct.yaml --dataset DIR --output_dir DIR  # volumes
 
@@ -36,18 +36,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from configs.models import build_losses, build_model, check_model
-from configs.settings import TrainConfig, load_config
-from dataset_scripts.folder import CARD, BuiltDataset
-from dataset_scripts.prepared import PreparedVolumes
-from dataset_scripts.provenance import parts_of, training_data
-from dataset_scripts.relevance_tables import WHOLE_REPORT
-from dataset_scripts.training import BatchOrder, Targets, TrainingImages, augmentation, collate
+from dataset_scripts.building.built_dataset import BuiltDataset
+from dataset_scripts.building.layout import CARD
+from dataset_scripts.building.provenance import parts_of, training_data
+from dataset_scripts.building.relevance_tables import WHOLE_REPORT
 from modeling_radir import gather_with_gradient
 from modeling_radir.checks import check_weights
+from radir_training.assemble import build_losses, build_model, check_model
+from radir_training.batches import BatchOrder, Targets, TrainingImages, augmentation, collate
 from radir_training.run_folder import TRAINING, Progress, RunFolder, check_place
+from radir_training.settings import TrainConfig, load_config
 from radir_training.stopping import Interrupted, StopRequest, leave_signals_to_the_parent, listening
 from radir_training.together import ToldByMainError, claimed, decide
+from radir_training.volume_cache import VolumeCache
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Trainer:
         self._read: Callable[[dict[str, Any]], Any] = self.data.image
         if volumes and config.cache_volumes:
             folder = Path(config.cache_dir) if config.cache_dir else self.out / PREPARED
-            self._read = PreparedVolumes(self.data, self.processor.image_processor, folder)
+            self._read = VolumeCache(self.data, self.processor.image_processor, folder)
         self.stage1_loss, self.stage2_loss = build_losses(config)
         self.history: list[dict[str, float]] = []
 

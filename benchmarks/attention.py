@@ -22,9 +22,9 @@ from datasets import load_dataset
 from machine import machine
 from torch import Tensor
 
-from dataset_scripts.phantom_cxr import ANATOMIES, NORMAL, nuisance_seed, render, sample_state
+from dataset_scripts.sources.phantoms.cxr import ANATOMIES, NORMAL, nuisance_seed, render, sample_state
 from modeling_radir import RadIRModel
-from modeling_radir.attention_maps import attention_map, in_image_coordinates
+from modeling_radir.heat_maps.integrated_gradients import attention_map, in_image_coordinates
 from modeling_radir.inference import embed, load
 
 CHANGED = 8  # of 255 grey levels: more than noise and rounding

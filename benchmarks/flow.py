@@ -18,7 +18,7 @@ from pathlib import Path
 
 from machine import machine
 
-from dataset_scripts.folder import BuiltDataset
+from dataset_scripts.building.built_dataset import BuiltDataset
 
 FLOWS = {
     "open-i": "cxr-open-i",

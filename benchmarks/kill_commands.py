@@ -38,9 +38,9 @@ def call(words: Words) -> None:
     program, *arguments = map(str, words)
     sys.argv = [program, *arguments]
     if program == "radir":
-        import radir
+        from radir import cli
 
-        radir.main()
+        cli.main()
     elif program == "train_accelerate":
         import train_accelerate
 
@@ -63,20 +63,20 @@ def _nothing(inputs: Path) -> None:
 
 
 def _open_i(inputs: Path) -> None:
-    from tests.made_up import open_i_tree
+    from tests.made_up.open_i import open_i_tree
 
     open_i_tree(inputs / "tree", 24)
 
 
 def _mimic(inputs: Path) -> None:
-    from tests.made_up_mimic import mimic_tree, phantom_contents
+    from tests.made_up.mimic import mimic_tree, phantom_contents
 
     mimic_tree(inputs / "tree", phantom_contents(), zipped=True, reports=inputs / "reports")
 
 
 def _ctrate(inputs: Path) -> None:
-    from tests.made_up import findings
-    from tests.made_up_ctrate import MadeUpVolume, ctrate_tree
+    from tests.made_up.ctrate import MadeUpVolume, ctrate_tree
+    from tests.made_up.open_i import findings
 
     names = (f"{split}_{number}_a_1" for split in ("train", "valid") for number in range(1, 5))
     volumes = [MadeUpVolume(name, findings=findings(10 * n)) for n, name in enumerate(names, start=1)]
@@ -85,7 +85,7 @@ def _ctrate(inputs: Path) -> None:
 
 def _data(inputs: Path) -> None:
     """A built dataset, and settings of a tiny training."""
-    from tests.made_up import TINY_TRAINING
+    from tests.made_up.open_i import TINY_TRAINING
 
     _quietly("radir", "build", "phantom-cxr", "--count", 30, "--size", 64, "--processes", 1, "--out",
              inputs / "data", "--json")  # fmt: skip
@@ -100,8 +100,8 @@ def _model(inputs: Path) -> None:
 
 def _rate_models(inputs: Path) -> None:
     """Texts, and RaTEScore's two models, tiny."""
-    from tests.made_up import SENTENCES, findings
-    from tests.tiny_rate_models import save_encoder, save_ner
+    from tests.made_up.open_i import SENTENCES, findings
+    from tests.made_up.rate_models import save_encoder, save_ner
 
     words = sorted(
         {word.strip(".") for texts in SENTENCES.values() for text in texts for word in text.split()}
@@ -148,7 +148,7 @@ def _export_run(inputs: Path, out: Path, depth: int = 10) -> Words:
 
 
 def _shards(inputs: Path, out: Path) -> Words:
-    return ["dataset_scripts.rate_shards", inputs / "texts.txt", out, "--ner", inputs / "ner", "--encoder",
+    return ["radir.score_shards", inputs / "texts.txt", out, "--ner", inputs / "ner", "--encoder",
             inputs / "encoder", "--shard-size", 8]  # fmt: skip
 
 

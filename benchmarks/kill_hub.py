@@ -38,7 +38,7 @@ class Hub:
 
 def _serve(questions: int, answers: int) -> None:
     """The process of the Hub: one answer in JSON for each question."""
-    from tests.fake_hub import Answer, FakeHub, Request
+    from tests.made_up.hub import Answer, FakeHub, Request
 
     class KillingHub(FakeHub):
         """Notes what happens, and ends a process group at the chosen event."""

@@ -32,9 +32,27 @@ from kill_trials import Place, Tally, Trials, ending
 from machine import machine
 
 MODULES = (
-    *("datasets", "pandas", "pyarrow.parquet", "transformers", "dataset_scripts.build", "eval.benchmark"),
-    *("dataset_scripts.publish", "dataset_scripts.rate_scorer", "dataset_scripts.rate_shards", "eval.report"),
-    *("eval.model_embeddings", "eval.push_model", "eval.interchange", "train_accelerate", "radir"),
+    *(
+        "datasets",
+        "pandas",
+        "pyarrow.parquet",
+        "transformers",
+        "dataset_scripts.building.build",
+        "radir_eval.benchmark",
+    ),
+    *(
+        "radir.publishing.push_dataset",
+        "dataset_scripts.relevance.neural.extractor",
+        "radir.score_shards",
+        "radir_eval.report.page",
+    ),
+    *(
+        "radir_eval.rankers.radir_model",
+        "radir.publishing.push_model",
+        "radir_eval.export.export",
+        "train_accelerate",
+        "radir",
+    ),
 )
 
 

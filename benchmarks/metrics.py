@@ -24,11 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from machine import machine
-
-from eval.protocol import Protocol
-from eval.radir_retrieval import PerQuery, retrieval_metrics
-from eval.summary import summarise
-from eval.tasks import CONDITIONAL, TaskScores
+from radir_eval.protocol import Protocol
+from radir_eval.statistics.summary import summarise
+from radir_eval.tasks import CONDITIONAL, TaskScores
+from radir_retrieval import PerQuery, retrieval_metrics
 
 KS = (3, 5, 10)
 LEVELS = 5  # integer gains 0 to 4
@@ -58,9 +57,9 @@ Largest difference of a query's figure on the same integer gains: {ranx_worst:.0
 
 ## With statistics
 
-The same anatomies through `eval.summary.summarise`: means, averages and their 95% intervals from 10,000
-draws of {patients:,} patients, and for more than one model also paired differences, 10,000 random swaps,
-effect sizes and wins.
+The same anatomies through `radir_eval.statistics.summary.summarise`: means, averages and their 95% intervals
+from 10,000 draws of {patients:,} patients, and for more than one model also paired differences, 10,000 random
+swaps, effect sizes and wins.
 
 | Models | metrics, s | statistics, s | together, s | peak memory, MB |
 | ---: | ---: | ---: | ---: | ---: |

@@ -30,12 +30,12 @@ from typing import Any
 
 from machine import machine
 
-from dataset_scripts.findings import FindingsMiner
-from dataset_scripts.mining import mine_reports
+from dataset_scripts.mining.corpus import mine_reports
+from dataset_scripts.mining.findings import FindingsMiner
+from dataset_scripts.mining.sections import split_sections
+from dataset_scripts.mining.sentences import split_sentences
+from dataset_scripts.mining.tokens import tokenize
 from dataset_scripts.plumbing.processes import AHEAD
-from dataset_scripts.sections import split_sections
-from dataset_scripts.sentences import split_sentences
-from dataset_scripts.words import tokenize
 
 MIMIC_REPORTS = 227_835
 CT_REPORTS = 25_692  # of CT-RATE

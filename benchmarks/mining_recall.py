@@ -27,8 +27,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset_scripts.findings import FindingsMiner
-from dataset_scripts.sentences import split_sentences
+from dataset_scripts.mining.findings import FindingsMiner
+from dataset_scripts.mining.sentences import split_sentences
 
 MEANINGS = Path(__file__).with_suffix(".yaml")
 SIDE_WORDS = {

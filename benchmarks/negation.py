@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset_scripts.negation import NEGATED, assert_status
+from dataset_scripts.relevance.lexical.negation import NEGATED, assert_status
 
 # 1,235 findings and diseases in 1,000 sentences of discharge summaries, by the abstract: sensitivity 77.8%,
 # specificity 94.5%, positive predictive value 84.5%.
@@ -50,7 +50,7 @@ def read_cases(path: Path) -> tuple[list[tuple[str, tuple[int, int], bool]], int
 
 
 def ours(sentence: str, span: tuple[int, int]) -> bool:
-    """Judge by ``dataset_scripts.negation``."""
+    """Judge by ``dataset_scripts.relevance.lexical.negation``."""
     return assert_status(sentence, [span])[0] == NEGATED
 
 

@@ -27,8 +27,8 @@ from scipy import ndimage
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from modeling_radir import RadIRCTImageProcessor, Volume, read_volume
-from tests.made_up_dicom import write_series
-from tests.made_up_volumes import save_turned
+from tests.made_up.dicom import write_series
+from tests.made_up.volumes import save_turned
 
 SHAPE, SPACING = (150, 512, 512), (2.0, 0.7, 0.7)
 GOAL_SECONDS, GOAL_OPEN_MS = 3.0, 50.0

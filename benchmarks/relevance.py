@@ -21,13 +21,14 @@ import numpy as np
 import pyarrow as pa
 from machine import machine
 
-from dataset_scripts.entities import ENTITY_TYPES, LexicalScorer
-from dataset_scripts.findings import FindingsMiner
-from dataset_scripts.pair_scores import Texts
-from dataset_scripts.ratescore import RateScoreWeights, rate_score
-from dataset_scripts.relevance import RelevanceEngine
-from dataset_scripts.relevance_tables import TRAIN_CANDIDATES
-from dataset_scripts.store import EntityStore
+from dataset_scripts.building.relevance_tables import TRAIN_CANDIDATES
+from dataset_scripts.mining.findings import FindingsMiner
+from dataset_scripts.relevance.engine.engine import RelevanceEngine
+from dataset_scripts.relevance.engine.pair_scores import Texts
+from dataset_scripts.relevance.entities import ENTITY_TYPES
+from dataset_scripts.relevance.lexical.extractor import LexicalExtractor
+from dataset_scripts.relevance.ratescore import RateScoreWeights, rate_score
+from dataset_scripts.relevance.store.store import EntityStore
 
 PAPER_PAIRS = 132e9
 SIDE = 8192
@@ -254,7 +255,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
     before = os.getloadavg()[0]
-    store = EntityStore.build(records(arguments.open_i, arguments.ct), LexicalScorer())
+    store = EntityStore.build(records(arguments.open_i, arguments.ct), LexicalExtractor())
     parts = [
         f"# The relevance engine, {machine()}",
         speed(store, arguments.repeats),

@@ -30,10 +30,11 @@ from loguru import logger
 from machine import machine
 from safetensors.torch import load_file, save_file
 
-from dataset_scripts.entities import ENTITY_TYPES, LexicalScorer
-from dataset_scripts.rate_scorer import RateScorer
-from dataset_scripts.scoring import score_all_pairs, score_texts
-from tests.tiny_rate_models import save_encoder, save_ner
+from dataset_scripts.relevance.entities import ENTITY_TYPES
+from dataset_scripts.relevance.lexical.extractor import LexicalExtractor
+from dataset_scripts.relevance.neural.extractor import RateScoreExtractor
+from dataset_scripts.relevance.text_scores import score_all_pairs, score_texts
+from tests.made_up.rate_models import save_encoder, save_ner
 
 PAIRS = 1_000
 MANY = 1_000_000
@@ -114,7 +115,7 @@ def compare(candidates: Sequence[str], references: Sequence[str], runs: int, our
 
     with tempfile.TemporaryDirectory() as folder:
         ner, encoder = make_models(Path(folder), [*candidates, *references])
-        scorer = RateScorer(ner=ner, encoder=encoder, device="cpu")
+        scorer = RateScoreExtractor(ner=ner, encoder=encoder, device="cpu")
         score_texts(candidates[:2], references[:2], scorer)  # loads the models
         ours_time, ours = best(lambda: score_texts(candidates, references, scorer), our_runs)
         rows = []
@@ -156,7 +157,7 @@ def make_models(folder: Path, texts: Sequence[str]) -> tuple[str, str]:
     return str(ner), str(encoder)
 
 
-def untied(scorer: RateScorer, candidates: Sequence[str], references: Sequence[str]) -> np.ndarray:
+def untied(scorer: RateScoreExtractor, candidates: Sequence[str], references: Sequence[str]) -> np.ndarray:
     """(n,) bool: pairs in which no entity has nearest matches, to 1e-5, of two types."""
     sides = []
     for texts in (candidates, references):
@@ -177,7 +178,9 @@ def _ties(left: np.ndarray, left_types: np.ndarray, right: np.ndarray, right_typ
     return False
 
 
-def pieces(scorer: RateScorer, candidates: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+def pieces(
+    scorer: RateScoreExtractor, candidates: Sequence[str], references: Sequence[str]
+) -> dict[str, Any]:
     """What goes through the models: all pieces in the package, different ones in ours."""
     texts = [*candidates, *references]
     sentences = [sentence for text in scorer.split(texts) for sentence in text]
@@ -203,7 +206,7 @@ def lexical_table(
     """The speed of the lexical scorer: the same pairs, a million drawn pairs, and all with all."""
     rng = np.random.default_rng(0)
     drawn = [[texts[i] for i in rng.integers(0, len(texts), size=MANY)] for _ in range(2)]
-    scorer = LexicalScorer()
+    scorer = LexicalExtractor()
     score_texts(candidates[:2], references[:2], scorer)
     score_all_pairs(candidates[:2], references[:2], scorer)  # compiles the kernel
     jobs: dict[str, tuple[int, Callable[[], Any]]] = {

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from dataset_scripts.phantom_ct import make_study
-from tests.made_up_ctrate import MadeUpVolume, ctrate_tree
-from tests.made_up_mimic import made_up_id
+from dataset_scripts.sources.phantoms.ct import make_study
+from tests.made_up.ctrate import MadeUpVolume, ctrate_tree
+from tests.made_up.mimic import made_up_id
 
 _SPLITS = ("train", "train", "train", "validate", "test")
 

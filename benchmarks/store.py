@@ -28,8 +28,8 @@ from machine import machine
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset_scripts.entities import ENTITY_TYPES, Entity
-from dataset_scripts.store import FILES, EntityStore, build_store
+from dataset_scripts.relevance.entities import ENTITY_TYPES, Entity
+from dataset_scripts.relevance.store.store import FILES, EntityStore, build_store
 
 STUDIES, FINDINGS, UNIQUE, ENTITIES, DIMENSION = 222_758, 2_600_000, 980_000, 300_000, 768
 ANATOMIES = [f"anatomy {i}" for i in range(90)]
@@ -37,7 +37,7 @@ BATCH = 256  # studies of a training step
 RECORDS = pa.schema({"study_id": pa.string(), "anatomy": pa.string(), "text": pa.string()})
 
 
-class MadeUpScorer:
+class MadeUpExtractor:
     """What stands between semicolons is an entity; embeddings are random unit vectors."""
 
     name = "made-up"
@@ -235,7 +235,7 @@ def step(name: str, folder: Path, more: list[str]) -> dict[str, Any]:
         return {"seconds": timed(lambda: write_records(folder / "records.arrow"))}
     if name == "build":
         watch, records = Watch(), read_records(folder / "records.arrow")
-        seconds = timed(lambda: build_store(records, MadeUpScorer(), folder / "mapped"))
+        seconds = timed(lambda: build_store(records, MadeUpExtractor(), folder / "mapped"))
         return {"seconds": seconds, "anonymous": watch.stop()}
     if name == "half":
         store = EntityStore.load(folder / "mapped")

@@ -1,5 +1,5 @@
 """Report mining, relevance and the dataset builders; importing it makes `load_dataset` know their names."""
 
-from dataset_scripts.registered import register
+from dataset_scripts.hf_builders import register
 
 register()

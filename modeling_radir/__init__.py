@@ -4,11 +4,15 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcesso
 
 from .configuration_ctvit import RadIRCTViTConfig
 from .configuration_radir import RadIRConfig, RadIRFusionConfig
-from .convert_released import ConversionReport, convert_checkpoint
-from .distributed import gather_with_gradient
 from .image_processing_radir import RadIRCXRImageProcessor
 from .image_processing_radir_ct import RadIRCTImageProcessor
-from .losses import ConditionalLoss, MaskedInfoNCELoss, RankedTripletLoss, UnconditionalLoss
+from .losses import (
+    ConditionalLoss,
+    MaskedInfoNCELoss,
+    RankedTripletLoss,
+    UnconditionalLoss,
+    gather_with_gradient,
+)
 from .modeling_ctvit import RadIRCTViTModel
 from .modeling_fusion import RadIRFusionModel
 from .modeling_radir import RadIRModel, RadIROutput
@@ -19,7 +23,6 @@ from .volumes import Volume, read_volume
 
 __all__ = [
     "ConditionalLoss",
-    "ConversionReport",
     "MaskedInfoNCELoss",
     "RadIRCTImageProcessor",
     "RadIRCTViTConfig",
@@ -37,7 +40,6 @@ __all__ = [
     "RankedTripletLoss",
     "UnconditionalLoss",
     "Volume",
-    "convert_checkpoint",
     "gather_with_gradient",
     "read_volume",
 ]

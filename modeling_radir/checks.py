@@ -1,8 +1,10 @@
-"""What several modules check: values of configurations, and that a model's weights are those of its file."""
+"""What several modules check: values of configurations, names, loaded weights, and optional libraries."""
 
+import difflib
+import importlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -138,3 +140,46 @@ def _own_memory(model: nn.Module) -> None:
     for value in [*model.parameters(), *model.buffers()]:
         if not value.is_meta:
             value.data = value.data.clone()
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
+    """The error for a name that is not among the known ones, with the nearest of them.
+
+    Args:
+        kind: what is named, in the singular: "anatomy".
+        name: what was asked for.
+        known: the names that would have been understood.
+
+    Example:
+        >>> print(unknown_name("anatomy", "left plura", ["left pleura", "heart"]))
+        unknown anatomy 'left plura'; the nearest known: 'left pleura'
+    """
+    names = {str(each).lower(): str(each) for each in known}
+    if not names:
+        return ValueError(f"unknown {kind} {name!r}: no {kind} is known here")
+    near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.5)
+    if near:
+        return ValueError(
+            f"unknown {kind} {name!r}; the nearest known: " + ", ".join(repr(names[n]) for n in near)
+        )
+    first = ", ".join(repr(each) for each in list(names.values())[:5])
+    return ValueError(
+        f"unknown {kind} {name!r}: none of the {len(names)} known is like it (they begin {first})"
+    )
+
+
+def library(name: str, purpose: str) -> Any:
+    """Import a library that may be missing.
+
+    Args:
+        name: of the module: "pydicom", "pydicom.pixels".
+        purpose: what needs it, as the subject of a sentence: "reading DICOM files".
+
+    Raises:
+        ImportError: if it is not installed, with what to install.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise ImportError(f"{purpose} needs {package}: pip install {package}") from error

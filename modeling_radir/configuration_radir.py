@@ -5,9 +5,8 @@ from typing import Any, ClassVar
 
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
-from .checks import check_positive
+from .checks import check_positive, unknown_name
 from .configuration_ctvit import RadIRCTViTConfig
-from .naming import unknown_name
 from .pipeline_radir import use_own_pipeline
 
 # ViT-B/16 on grey images, and BERT-base as in microsoft/BiomedVLP-CXR-BERT-specialized.

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .checks import library
 from .dicom_levels import padding, shown_levels
-from .optional import library
 from .pictures import MAX_PIXELS
 
 _DECODERS = "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .optional import library
+from .checks import library
 
 _EMPTY: tuple[Any, ...] = (None, "", [])
 

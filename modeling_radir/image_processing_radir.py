@@ -13,8 +13,8 @@ from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import ImagesKwargs, Unpack
 
+from .checks import unknown_name
 from .dicom import is_dicom, read_radiograph
-from .naming import unknown_name
 from .pictures import DEEP_MODES, read_picture, upright
 
 OneImage: TypeAlias = "np.ndarray | torch.Tensor | Image.Image | str | os.PathLike[str] | bytes"

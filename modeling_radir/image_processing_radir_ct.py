@@ -14,7 +14,7 @@ import torch
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import ImagesKwargs, Unpack
 
-from .naming import unknown_name
+from .checks import unknown_name
 from .resampling import fit
 from .volumes import CANONICAL, Volume, read_volume
 from .voxels import check_codes

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .optional import library
+from .checks import library
 from .voxels import axis_codes, hounsfield
 
 _MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # of NIfTI's units of length: metre, mm, micron

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dataset_scripts.folder import BuiltDataset
+from dataset_scripts.building.built_dataset import BuiltDataset
+from dataset_scripts.building.provenance import joined, known_data, training_data
 from dataset_scripts.plumbing.bars import progress_bar
 from dataset_scripts.plumbing.outputs import claim
-from dataset_scripts.provenance import joined, known_data, training_data
 from modeling_radir.inference import embed_all, takes_volumes
 from modeling_radir.processing_radir import RadIRProcessor
 from radir_search.features import encode_anatomies, read_pixels

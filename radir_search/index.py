@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dataset_scripts.plumbing.outputs import claim
-from modeling_radir.naming import unknown_name
+from modeling_radir.checks import unknown_name
 from radir_search import index_folder
 from radir_search.index_folder import Contents, Origin
 from radir_search.index_json import check_item

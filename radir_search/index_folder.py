@@ -27,10 +27,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dataset_scripts.plumbing.atomic import atomic_path, is_leftover, remove, remove_leftovers, sync_folder
-from dataset_scripts.plumbing.manifest import MANIFEST, digest, files_below, read_manifest, write_manifest
-from dataset_scripts.provenance import joined
-from dataset_scripts.records import Sharing
+from dataset_scripts.building.provenance import joined
+from dataset_scripts.plumbing.atomic import (
+    atomic_path,
+    is_leftover,
+    remove,
+    remove_leftovers,
+    sync_folder,
+)
+from dataset_scripts.plumbing.manifest import (
+    MANIFEST,
+    digest,
+    files_below,
+    read_manifest,
+    write_manifest,
+)
+from dataset_scripts.sources.base import Sharing
 from radir_search.index_json import (
     EMBEDDINGS,
     FORMAT,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modeling_radir.checks import unknown_name
 from modeling_radir.inference import embed
-from modeling_radir.naming import unknown_name
 from radir_search.features import encode_anatomies, read_pixels
 from radir_search.index import WHOLE_IMAGE, RetrievalIndex, check_k
 from radir_search.model_identity import check_same_model, load_known

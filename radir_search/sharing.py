@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dataset_scripts.provenance import UNKNOWN
-from dataset_scripts.records import Sharing
+from dataset_scripts.building.provenance import UNKNOWN
+from dataset_scripts.sources.base import Sharing
 from radir_search.index_folder import read_origin
 
 

@@ -1,5 +1,5 @@
-"""What surrounds the training loop: the run's folder, signals, and several processes that agree.
+"""Training, in the order of the work; `train_accelerate.py` holds the loop.
 
-`run_folder` keeps checkpoints and the finished model, `stopping` ends a run in good order, `together` lets
-the main process decide for all.
+`settings` says what a run may set, `tokenizer` and `assemble` make the model, `batches` and `targets` what it
+learns from, `volume_cache` keeps volumes ready, and `run_folder` holds checkpoints and the finished model.
 """

@@ -23,7 +23,13 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from dataset_scripts.plumbing import atomic
-from dataset_scripts.plumbing.manifest import MANIFEST, digest, files_below, read_manifest, write_manifest
+from dataset_scripts.plumbing.manifest import (
+    MANIFEST,
+    digest,
+    files_below,
+    read_manifest,
+    write_manifest,
+)
 from radir_training import old_checkpoints
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dataset_scripts.records import Sharing
+from dataset_scripts.sources.base import Sharing
 
 ANATOMIES = ("lung", "heart", "left pleura", "right pleura", "trachea")
 REGIONS = {

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-
-from eval.benchmark import Protocol, evaluate_models
-from eval.embeddings import OracleRanking, ParquetEmbeddings, RandomRanking, Source
-from eval.items import Items
-from eval.radir_retrieval import retrieval_metrics
-from eval.tasks import relevance_block
+from radir_eval.benchmark import Protocol, evaluate_models
+from radir_eval.rankers.vectors import OracleRanker, ParquetEmbeddings, RandomRanker, Ranker
+from radir_eval.retrieval_split import RetrievalSplit
+from radir_eval.tasks import relevance_block
+from radir_retrieval import retrieval_metrics
 
 PROTOCOL = Protocol(bootstrap_draws=100, min_queries=5)
 
@@ -27,11 +26,11 @@ def run(helpers: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> S
     whole, by_anatomy = dataset.knowing_vectors(0.1)
     radir = helpers.write_vectors(folder / "radir.parquet", dataset, whole, by_anatomy)
     clip = helpers.write_vectors(folder / "clip.parquet", dataset, dataset.knowing_vectors(0.3, 1)[0], {})
-    sources: list[Source] = [
+    sources: list[Ranker] = [
         ParquetEmbeddings(radir),
         ParquetEmbeddings(clip),
-        RandomRanking(0),
-        OracleRanking(),
+        RandomRanker(0),
+        OracleRanker(),
     ]
     results = evaluate_models(dataset, "test", sources, PROTOCOL, folder / "out", progress=False)
     return SimpleNamespace(
@@ -68,7 +67,7 @@ def test_the_oracle_reaches_one_everywhere(run: SimpleNamespace) -> None:
 
 
 def test_a_conditional_figure_equals_a_loop_over_the_queries(run: SimpleNamespace) -> None:
-    items = Items(run.dataset, "test")
+    items = RetrievalSplit(run.dataset, "test")
     members = items.members("left pleura")
     vectors = run.by_anatomy["left pleura"].astype(np.float64)
     hits = []
@@ -96,7 +95,7 @@ def test_the_macro_is_the_mean_over_anatomies_with_enough_queries(run: SimpleNam
 
 def test_anatomies_with_too_few_queries_are_listed_and_left_out(run: SimpleNamespace, tmp_path: Path) -> None:
     protocol = Protocol(bootstrap_draws=10, min_queries=25)
-    results = evaluate_models(run.dataset, "test", [RandomRanking()], protocol, tmp_path, progress=False)
+    results = evaluate_models(run.dataset, "test", [RandomRanker()], protocol, tmp_path, progress=False)
     assert not results["anatomies"]["trachea"]["in_average"]
     assert "trachea" in results["models"]["random"]["conditional"]
     assert "Airway" not in results["models"]["random"]["conditional_regions"]
@@ -117,7 +116,7 @@ def test_per_query_rows_average_to_the_results(run: SimpleNamespace) -> None:
 
 
 def test_nobody_is_a_candidate_of_itself_or_of_another_study_of_the_patient(run: SimpleNamespace) -> None:
-    items = Items(run.dataset, "test")
+    items = RetrievalSplit(run.dataset, "test")
     everyone = np.arange(len(items))
     relevance = relevance_block(items, "", everyone, everyone, PROTOCOL)
     same = items.subjects[:, None] == items.subjects[None, :]
@@ -146,7 +145,7 @@ def test_ahead_is_said_only_where_the_interval_excludes_zero(run: SimpleNamespac
 def test_two_runs_are_equal_and_blocks_do_not_change_a_figure(
     run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eval.tasks._BLOCK_CELLS", 100)
+    monkeypatch.setattr("radir_eval.tasks._BLOCK_CELLS", 100)
     again = evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path, progress=False)
     assert again["models"].keys() == run.results["models"].keys()
     assert again["models"]["radir"] == run.results["models"]["radir"]
@@ -155,14 +154,14 @@ def test_two_runs_are_equal_and_blocks_do_not_change_a_figure(
 
 def test_a_gallery_is_cut_to_max_per_anatomy_by_the_seed(run: SimpleNamespace, tmp_path: Path) -> None:
     protocol = Protocol(bootstrap_draws=10, max_per_anatomy=20)
-    results = evaluate_models(run.dataset, "test", [RandomRanking()], protocol, tmp_path, progress=False)
+    results = evaluate_models(run.dataset, "test", [RandomRanker()], protocol, tmp_path, progress=False)
     assert results["models"]["random"]["conditional"]["lung"]["n_candidates"] == 20
     assert results["models"]["random"]["image_to_image"]["n_candidates"] == 66
 
 
 def test_image_to_report_counts_the_paired_report(run: SimpleNamespace, tmp_path: Path) -> None:
-    items = Items(run.dataset, "test")
-    ranking = RandomRanking(0).open(items)
+    items = RetrievalSplit(run.dataset, "test")
+    ranking = RandomRanker(0).open(items)
     everyone, reports = np.arange(len(items)), items.first_of_studies()
     paired = items.study_ids[:, None] == items.study_ids[reports][None, :]
     scores = ranking.report_scores(everyone, reports)
@@ -203,12 +202,12 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(
     calls: int, again: int, run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = interrupt_after(monkeypatch, "eval.tasks.retrieval_metrics", calls)
+    before = interrupt_after(monkeypatch, "radir_eval.tasks.retrieval_metrics", calls)
     with pytest.raises(Interrupted):
         evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path / "out", progress=False)
     assert not any((tmp_path / "out").glob("[!.]*"))
     monkeypatch.undo()
-    after = interrupt_after(monkeypatch, "eval.tasks.retrieval_metrics", -1)
+    after = interrupt_after(monkeypatch, "radir_eval.tasks.retrieval_metrics", -1)
     evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path / "out", progress=False)
     assert content(tmp_path / "out") == content(run.out)
     assert len(before) + len(after) == 4 + 2 + 5 * 4 + again  # the task that was interrupted starts again
@@ -218,7 +217,7 @@ def test_what_an_evaluation_knows_serves_the_next_one(
     run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluate_models(run.dataset, "test", run.sources[:2], PROTOCOL, tmp_path, progress=False)
-    scored = interrupt_after(monkeypatch, "eval.tasks.retrieval_metrics", -1)
+    scored = interrupt_after(monkeypatch, "radir_eval.tasks.retrieval_metrics", -1)
     evaluate_models(run.dataset, "test", run.sources[:2], PROTOCOL, tmp_path, progress=False)
     assert scored == []
     evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path, progress=False)
@@ -234,7 +233,7 @@ def test_what_has_changed_is_computed_again(
 ) -> None:
     dataset, protocol = helpers.FakeDataset(n_studies=30), PROTOCOL
     path = helpers.write_vectors(tmp_path / "v.parquet", dataset, *dataset.knowing_vectors(0.1))
-    out, scored = tmp_path / "out", interrupt_after(monkeypatch, "eval.tasks.retrieval_metrics", -1)
+    out, scored = tmp_path / "out", interrupt_after(monkeypatch, "radir_eval.tasks.retrieval_metrics", -1)
     evaluate_models(dataset, "test", [ParquetEmbeddings(path)], protocol, out, progress=False)
     before = len(scored)
     if change == "protocol":
@@ -252,8 +251,8 @@ def test_what_has_changed_is_computed_again(
 def test_a_source_without_a_fingerprint_leaves_nothing_behind(
     run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RandomRanking, "fingerprint", Source.fingerprint)
-    evaluate_models(run.dataset, "test", [RandomRanking()], PROTOCOL, tmp_path, progress=False)
+    monkeypatch.setattr(RandomRanker, "fingerprint", Ranker.fingerprint)
+    evaluate_models(run.dataset, "test", [RandomRanker()], PROTOCOL, tmp_path, progress=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(content(run.out))
 
 
@@ -273,7 +272,7 @@ def test_sources_need_their_own_names(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         evaluate_models(
-            run.dataset, "test", [RandomRanking(name=n) for n in names], PROTOCOL, tmp_path, progress=False
+            run.dataset, "test", [RandomRanker(name=n) for n in names], PROTOCOL, tmp_path, progress=False
         )
 
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-
-from eval.fingerprint import code_digest, model_digest
+from radir_eval.fingerprint import code_digest, model_digest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -61,5 +60,5 @@ def test_a_hub_id_is_known_by_its_commit_once_it_was_loaded(
 
 
 def test_the_code_of_a_room_counts() -> None:
-    assert code_digest("eval") == code_digest("eval")
-    assert code_digest("eval") != code_digest("eval", "modeling_radir")
+    assert code_digest("radir_eval") == code_digest("radir_eval")
+    assert code_digest("radir_eval") != code_digest("radir_eval", "modeling_radir")

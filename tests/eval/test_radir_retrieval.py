@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import load_file
-from sklearn.metrics import ndcg_score
-
-from eval.radir_retrieval import (
+from radir_retrieval import (
     correct_candidates,
     metrics_in_blocks,
     precision_at,
     retrieval_metrics,
     scores_of_ranking,
 )
+from safetensors.numpy import load_file
+from sklearn.metrics import ndcg_score
 
 KS = (1, 3, 5, 10)
 

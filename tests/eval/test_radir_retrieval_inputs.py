@@ -9,8 +9,7 @@ from typing import Any
 import evaluate
 import numpy as np
 import pytest
-
-from eval.radir_retrieval import retrieval_metrics
+from radir_retrieval import retrieval_metrics
 
 METRIC_FOLDER = Path(__file__).resolve().parents[2] / "eval" / "radir_retrieval"
 

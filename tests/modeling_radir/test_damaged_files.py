@@ -12,10 +12,10 @@ from PIL import Image
 
 from modeling_radir.image_processing_radir import to_grey
 from modeling_radir.volumes import read_volume
-from tests.made_up_ctrate import chest
-from tests.made_up_dicom import write_dicom, write_enhanced
-from tests.made_up_pictures import write_tiff
-from tests.made_up_volumes import save_stored
+from tests.made_up.ctrate import chest
+from tests.made_up.dicom import write_dicom, write_enhanced
+from tests.made_up.pictures import write_tiff
+from tests.made_up.volumes import save_stored
 
 COPIES = 60
 NOISE = np.random.default_rng(1).integers(0, 4096, (40, 50), dtype=np.uint16)

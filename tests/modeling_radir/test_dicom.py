@@ -12,7 +12,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from modeling_radir.dicom import read_radiograph, read_radiograph_8_bit
-from tests.made_up_dicom import write_dicom
+from tests.made_up.dicom import write_dicom
 
 
 def shown(folder: Path, stored: np.ndarray, photometric: str, bits: int, **fields: Any) -> list[int]:

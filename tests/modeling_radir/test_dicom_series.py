@@ -10,8 +10,8 @@ from pydicom import dcmread
 from pydicom.uid import JPEGLosslessSV1, RLELossless
 
 from modeling_radir.volumes import read_volume
-from tests.made_up_ctrate import chest
-from tests.made_up_dicom import AXIAL, change_dicom, write_enhanced, write_series
+from tests.made_up.ctrate import chest
+from tests.made_up.dicom import AXIAL, change_dicom, write_enhanced, write_series
 
 SPACING = (3.0, 0.5, 0.75)
 

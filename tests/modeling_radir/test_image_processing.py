@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoImageProcessor
 
 from modeling_radir import RadIRCXRImageProcessor
-from tests.made_up_dicom import write_dicom
+from tests.made_up.dicom import write_dicom
 from tests.modeling_radir import tiny
 
 SIZE = {"height": 32, "width": 32}

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoProcessor
 
 from modeling_radir import RadIRCTImageProcessor, RadIRCXRImageProcessor, RadIRProcessor, Volume
-from tests.made_up_ctrate import chest
-from tests.made_up_dicom import write_series
-from tests.made_up_volumes import save_turned
+from tests.made_up.ctrate import chest
+from tests.made_up.dicom import write_series
+from tests.made_up.volumes import save_turned
 from tests.modeling_radir import tiny
 
 SIZE = {"depth": 12, "height": 16, "width": 16}

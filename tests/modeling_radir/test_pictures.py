@@ -9,7 +9,7 @@ from PIL import Image, ImageFile, ImageOps, features
 
 from modeling_radir import RadIRCXRImageProcessor
 from modeling_radir.pictures import MAX_PIXELS, begins_picture, read_picture, upright
-from tests.made_up_pictures import write_png, write_tiff
+from tests.made_up.pictures import write_png, write_tiff
 
 RAMP = np.linspace(0, 255, 20 * 30).reshape(20, 30).astype(np.uint8)
 DEEP = np.arange(600, dtype=np.uint16).reshape(20, 30) * 100

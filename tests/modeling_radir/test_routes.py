@@ -18,8 +18,8 @@ from modeling_radir import pipeline_radir
 from modeling_radir.pictures import read_picture
 from radir_search.features import read_pixels
 from radir_search.image_files import list_images
-from tests.made_up_dicom import write_dicom
-from tests.made_up_pictures import write_tiff
+from tests.made_up.dicom import write_dicom
+from tests.made_up.pictures import write_tiff
 from tests.modeling_radir import tiny
 
 SCENE = np.add.outer(np.arange(40) ** 2, 7 * np.arange(32)).astype(np.uint16)  # no symmetry, above 8 bits

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from modeling_radir.volumes import Volume, read_volume
 from modeling_radir.voxels import axis_codes
-from tests.made_up_ctrate import BONE, chest, in_two_members, truncate
-from tests.made_up_dicom import write_series
-from tests.made_up_volumes import save_stored, save_turned
+from tests.made_up.ctrate import BONE, chest, in_two_members, truncate
+from tests.made_up.dicom import write_series
+from tests.made_up.volumes import save_stored, save_turned
 
 SPACING = (3.0, 0.5, 0.75)
 CODES = [a + b + c for a in "SI" for b in "PA" for c in "LR"]

@@ -13,8 +13,8 @@ from modeling_radir.inference import embed, embed_all
 from radir_search.build_index import build_index, folder_items
 from radir_search.index import RetrievalIndex
 from radir_search.query import search_image
-from tests.made_up_dicom import write_dicom, write_series
-from tests.made_up_volumes import save_turned
+from tests.made_up.dicom import write_dicom, write_series
+from tests.made_up.volumes import save_turned
 from tests.modeling_radir import tiny
 
 SPACING = (4.0, 2.0, 2.0)

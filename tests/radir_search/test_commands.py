@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import radir
 from dataset_scripts.plumbing.outputs import claim
-from tests.made_up_model import model_folder
+from radir import cli
+from tests.made_up.model import model_folder
 
 SEARCH = ("search", "--image", "images/1.png", "--index")
 MAP = ("heat-map", "--image", "images/0.png", "--anatomy")
@@ -36,7 +36,7 @@ def run(world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         monkeypatch.chdir(world)
         monkeypatch.setattr(sys, "argv", ["radir", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            radir.main()
+            cli.main()
         printed = capsys.readouterr()
         assert (ended.value.code or 0) == code, printed.err
         return printed.err if code else printed.out

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from radir_search.image_files import check_kind, list_images
-from tests.made_up_ctrate import chest
-from tests.made_up_dicom import write_dicom, write_series
+from tests.made_up.ctrate import chest
+from tests.made_up.dicom import write_dicom, write_series
 
 GREY = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
 

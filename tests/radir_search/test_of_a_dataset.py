@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import radir
-from dataset_scripts.facts import BuildFacts
-from dataset_scripts.folder import BuiltDataset, studies_shards
-from dataset_scripts.publish import push_dataset
-from dataset_scripts.records import Sharing
-from eval.push_model import push_model
+from dataset_scripts.building.build_info import BuildInfo
+from dataset_scripts.building.built_dataset import BuiltDataset
+from dataset_scripts.building.layout import studies_shards
+from dataset_scripts.sources.base import Sharing
+from radir import cli
+from radir.publishing.push_dataset import push_dataset
+from radir.publishing.push_model import push_model
 from radir_search import build_index as module
 from radir_search import model_identity
 from radir_search.build_index import build_index
@@ -27,8 +28,8 @@ from radir_search.index_folder import Origin
 from radir_search.model_identity import model_digests
 from radir_search.query import search_image
 from radir_search.sharing import check_may_leave
-from tests.made_up import built_open_i
-from tests.made_up_model import model_folder
+from tests.made_up.model import model_folder
+from tests.made_up.open_i import built_open_i
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _share(data: Path, sharing: Sharing, licence: str) -> None:
-    dataclasses.replace(BuildFacts.read(data), sharing=sharing, licence=licence).write(data)
+    dataclasses.replace(BuildInfo.read(data), sharing=sharing, licence=licence).write(data)
 
 
 @pytest.fixture
@@ -307,7 +308,7 @@ def test_the_command_says_that_an_index_is_as_private_as_its_data(
         command = ["radir", "index", "--model", str(world / "model"), source[0], str(world / source[1])]
         monkeypatch.setattr(sys, "argv", [*command, "--out", str(world / "index")])
         with pytest.raises(SystemExit) as ended:
-            radir.main()
+            cli.main()
         assert not ended.value.code
         assert ("the folder is as private as its data (restricted data" in capsys.readouterr().out) is private
     assert not (world / "index").stat().st_mode & 0o077

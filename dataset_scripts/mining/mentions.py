@@ -1,0 +1,234 @@
+"""Mentions: where a sentence speaks of which anatomies (paper section 3.2, "rule-based string matching").
+
+A dictionary of tokens, searched left to right, longest term first: time is linear in the number of tokens.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+from dataset_scripts.mining.ontology import Ontology
+from dataset_scripts.mining.tokens import fold, inflections
+
+# How sure a term is of its anatomy, least sure first.
+SUGGESTED, IMPLIED, EXPLICIT = range(3)
+
+_END = ""  # the key of a trie node under which the term that ends there is kept; no token is empty
+_COORDINATORS = frozenset({"and", "or", "&", "/", ",", "to", "as", "well"})
+_CHUNK_MARKS = frozenset({"and", "or", "&", "/", ",", ";", ":", "(", "but", "no", "there"})
+_FRONTING = frozenset({"in", "at", "within", "on", "as"})
+# "No mass or stone in both kidneys": such a place is that of all before it that names none.
+_LOCATING = frozenset({"in", "within", "of", "from"})
+_PASSED_OVER = frozenset({"the", "a", "both", "bilateral", "left", "right"})
+# "Scattered opacities, most notably in the middle lobe" are elsewhere too.
+_SINGLING_OUT = frozenset(["most", "mostly", "mainly", "notably", "especially", "predominantly"])
+_LANDMARKS = frozenset(
+    [
+        "over",
+        "overlying",
+        "overlies",
+        "overlie",
+        "projecting",
+        "projects",
+        "projected",
+        "adjacent",
+        "behind",
+        "beneath",
+        "below",
+        "above",
+        "near",
+    ]
+)
+
+# (number of the anatomy in the ontology, SUGGESTED | IMPLIED | EXPLICIT) each
+Owners = tuple[tuple[int, int], ...]
+
+
+@dataclass(slots=True)
+class Mention:
+    """A term found in tokens[start:end] and the anatomies that it stands for."""
+
+    start: int
+    end: int
+    owners: Owners
+    term: "_Term"
+
+
+class _Term:
+    """What is known of a term before any sentence is read.
+
+    Sets of anatomies are integers with one bit an anatomy: unions and subsets of them cost next to nothing.
+    """
+
+    __slots__ = ("only_suggests", "owners", "places", "suggests")
+
+    def __init__(self, owners: Owners) -> None:
+        kinds = [kind for _, kind in owners]
+        self.owners = owners
+        self.places = sum(1 << number for number, kind in owners if kind == EXPLICIT)
+        self.suggests = SUGGESTED in kinds
+        self.only_suggests = all(kind == SUGGESTED for kind in kinds)
+
+
+class MentionFinder:
+    """Finds the terms of an ontology in tokenised sentences.
+
+    Args:
+        ontology: whose names, synonyms, adjectives and findings to find.
+    """
+
+    def __init__(self, ontology: Ontology) -> None:
+        forms: dict[tuple[str, ...], dict[int, int]] = {}
+        for number, anatomy in enumerate(ontology):
+            for terms, kind in (
+                ((anatomy.name, *anatomy.synonyms), EXPLICIT),
+                (anatomy.adjectives, EXPLICIT),
+                (anatomy.implied_by, IMPLIED),
+                (anatomy.suggested_by, SUGGESTED),
+            ):
+                for term in terms:
+                    is_name = terms is not anatomy.adjectives and kind == EXPLICIT
+                    for form in inflections(fold(term), singular=is_name):
+                        owners = forms.setdefault(form, {})
+                        owners[number] = max(kind, owners.get(number, SUGGESTED))
+        for phrase in ontology.not_anatomy:
+            forms[fold(phrase)] = {}
+        self._forms = {form: _Term(tuple(owners.items())) for form, owners in forms.items()}
+        self._root = _trie(self._forms)
+        self._lineage = lineage_bits(ontology)
+
+    def find(self, tokens: list[str]) -> list[Mention]:
+        """The mentions in a sentence, in order, not overlapping.
+
+        Coordinated terms are completed ("thoracic and lumbar spine"), and findings that only suggest an
+        anatomy are left out where their part of the sentence names another place ("nodule in the liver").
+
+        Args:
+            tokens: from `words.tokenize`.
+        """
+        mentions = [mention for mention in self._match(tokens) if mention.owners]
+        if len(mentions) > 1 and any(mention.term.suggests for mention in mentions):
+            self._settle_suggestions(tokens, mentions)
+            return [mention for mention in mentions if mention.owners]
+        return mentions
+
+    def _match(self, tokens: list[str]) -> list[Mention]:
+        mentions: list[Mention] = []
+        root, count, end = self._root, len(tokens), 0
+        for start in [position for position, token in enumerate(tokens) if token in root]:
+            if start < end:
+                continue  # inside the term before
+            term, node, ahead = None, root[tokens[start]], start + 1
+            while node is not None:
+                if _END in node:
+                    term, end = node[_END], ahead
+                node = node.get(tokens[ahead]) if ahead < count else None
+                ahead += 1
+            if term is None:
+                continue
+            if start and end - start > 1 and tokens[start - 1] in _COORDINATORS:
+                self._complete_conjuncts(tokens, start, end, mentions)
+            mentions.append(Mention(start, end, term.owners, term))
+        return mentions
+
+    def _complete_conjuncts(self, tokens: list[str], start: int, end: int, mentions: list[Mention]) -> None:
+        """Add "thoracic spine" for the "thoracic" before "and lumbar spine"; further conjuncts likewise."""
+        conjuncts: list[Mention] = []
+        begin = start
+        while begin and tokens[begin - 1] in _COORDINATORS:
+            stop = begin
+            while stop and tokens[stop - 1] in _COORDINATORS:
+                stop -= 1
+            conjunct = self._conjunct(tokens, stop, tokens[start + 1 : end])
+            if conjunct is None:
+                break
+            conjuncts.append(conjunct)
+            begin = conjunct.start
+        if conjuncts:
+            while mentions and mentions[-1].end > begin:
+                mentions.pop()
+            mentions.extend(reversed(conjuncts))
+
+    def _conjunct(self, tokens: list[str], stop: int, tail: list[str]) -> Mention | None:
+        """The longest known term made of words before `stop` and last words of `tail`."""
+        for begin in range(max(0, stop - 3), stop):
+            for head in range(len(tail)):
+                term = self._forms.get((*tokens[begin:stop], *tail[head:]))
+                if term is not None and term.owners:
+                    return Mention(begin, stop, term.owners, term)
+        return None
+
+    def _settle_suggestions(self, tokens: list[str], mentions: list[Mention]) -> None:
+        """Drop suggested owners from mentions whose part of the sentence names a place elsewhere."""
+        chunks = _chunks(tokens, mentions)
+        has_landmarks = not _LANDMARKS.isdisjoint(tokens)
+        # "In the liver, there is a nodule": a place up front holds for all that names none.
+        fronted = _places(tokens, chunks[0], has_landmarks) if tokens[0] in _FRONTING else 0
+        carried = 0
+        for index in range(len(chunks) - 1, -1, -1):
+            chunk = chunks[index]
+            # "mass or nodule in the liver": a chunk without a place takes that of a next chunk of its kind;
+            # "lesion of the spleen (cyst?)": one in brackets that of the chunk before.
+            places = _places(tokens, chunk, has_landmarks) or carried or fronted
+            if not places and index and "(" in tokens[chunks[index - 1][-1].end : chunk[0].start]:
+                places = _places(tokens, chunks[index - 1], has_landmarks)
+            carried = places if chunk[0].term.only_suggests or _is_located(tokens, chunk[0]) else 0
+            if not places:
+                continue
+            for mention in chunk:
+                if mention.term.suggests:
+                    mention.owners = tuple(
+                        (number, kind)
+                        for number, kind in mention.owners
+                        if kind != SUGGESTED or not places & ~self._lineage[number]
+                    )
+
+
+def lineage_bits(ontology: Ontology) -> tuple[int, ...]:
+    """For each anatomy the bits of itself and of all that it is part of; bit i is `ontology.names[i]`."""
+    bit = {name: 1 << number for number, name in enumerate(ontology.names)}
+    return tuple(bit[name] | sum(bit[whole] for whole in ontology.ancestors(name)) for name in ontology.names)
+
+
+def _places(tokens: list[str], chunk: list[Mention], has_landmarks: bool) -> int:
+    """The bits of the anatomies that a chunk names as the place of its findings."""
+    places = 0
+    for mention in chunk:
+        if not (has_landmarks and _is_landmark(tokens, mention)):
+            places |= mention.term.places
+    return places
+
+
+def _chunks(tokens: list[str], mentions: list[Mention]) -> list[list[Mention]]:
+    """Mentions parted where a coordinator or a clause mark stands between two."""
+    chunks = [[mentions[0]]]
+    for before, mention in itertools.pairwise(mentions):
+        if not _CHUNK_MARKS.isdisjoint(tokens[before.end : mention.start]):
+            chunks.append([])
+        chunks[-1].append(mention)
+    return chunks
+
+
+def _is_located(tokens: list[str], mention: Mention) -> bool:
+    """Whether a mention is introduced as the place of what was named before it."""
+    start = mention.start
+    while start and tokens[start - 1] in _PASSED_OVER:
+        start -= 1
+    singled_out = not _SINGLING_OUT.isdisjoint(tokens[max(0, start - 3) : start])
+    return start > 0 and tokens[start - 1] in _LOCATING and not singled_out
+
+
+def _is_landmark(tokens: list[str], mention: Mention) -> bool:
+    """Whether a mention only says what something lies over or beside ("projecting over the rib")."""
+    return not _LANDMARKS.isdisjoint(tokens[max(0, mention.start - 5) : mention.start])
+
+
+def _trie(forms: dict[tuple[str, ...], _Term]) -> dict[str, Any]:
+    """Nested dictionaries by token; a term lies under `_END` of its last node."""
+    root: dict[str, Any] = {}
+    for form, owners in forms.items():
+        node = root
+        for token in form:
+            node = node.setdefault(token, {})
+        node[_END] = owners
+    return root

@@ -1,1 +1,0 @@
-"""Evaluation of image retrieval: the metric, the benchmark, statistics, tables and the report."""

@@ -1,0 +1,199 @@
+"""`radir evaluate`: the paper's tables for any number of models on one split of a built dataset.
+
+The folder it writes, each file whole or not at all:
+    results.json        every figure with its interval, the comparisons and the protocol
+    tables.md           Tables 1, 2 and 3 of the paper, and the statistics
+    tables.tex          the same, for a paper of one's own
+    per_query.parquet   model, task, anatomy, query_id, k, recall, ndcg
+    examples.json       retrieved images of some queries, for the report
+    heat_maps.json      heat-maps of some of these, as pictures, of the first model that can draw them
+    manifest.json       which of these files, and of report.html, are there
+Two hidden folders beside them make an interrupted evaluation go on, and a later one start from what is known:
+    .tasks/             metrics of each model in each task, see `radir_eval.task_cache`
+    .cache/             vectors of the models, see `radir_eval.rankers.vector_cache`; or elsewhere
+Both hold what follows from models and dataset, and may be deleted at any time.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataset_scripts.building.built_dataset import BuiltDataset
+from dataset_scripts.plumbing.atomic import atomic_path
+from radir_eval.labels.precision_by_label import score_gold
+from radir_eval.protocol import Protocol
+from radir_eval.rankers.terms import terms_of
+from radir_eval.rankers.vector_cache import cached
+from radir_eval.rankers.vectors import Ranker, Ranking, check_names
+from radir_eval.report.examples import MOST_HEAT_MAPS, collect_examples, draw_heat_maps
+from radir_eval.results_folder import (
+    CACHE,
+    EXAMPLES,
+    HEAT_MAPS,
+    LATEX,
+    PER_QUERY,
+    REPORT,
+    RESULTS,
+    TABLES,
+    TASKS,
+    evaluation_folder,
+    mark,
+)
+from radir_eval.retrieval_split import RetrievalSplit
+from radir_eval.statistics.summary import summarise
+from radir_eval.tables.latex import latex_tables
+from radir_eval.tables.paper_tables import markdown_tables
+from radir_eval.task_cache import TaskCache
+from radir_eval.tasks import TaskScores, score_tasks
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["EXAMPLES", "PER_QUERY", "RESULTS", "TABLES", "Protocol", "evaluate_models"]
+
+
+def evaluate_models(
+    dataset: BuiltDataset,
+    split: str,
+    sources: Sequence[Ranker],
+    protocol: Protocol,
+    out: Path,
+    progress: bool = True,
+    cache: Path | None = None,
+    heat_maps: int = MOST_HEAT_MAPS,
+    skip_unreadable: bool = False,
+) -> dict[str, Any]:
+    """Evaluate all sources on the same queries and candidates, and write the results.
+
+    Args:
+        dataset, split: a built dataset, and one of its splits.
+        sources: what to compare; names must differ. The first that is no reference chooses the examples.
+        protocol: the choices.
+        out: folder for the files above; made if missing.
+        progress: show progress bars.
+        cache: folder for the vectors of models, which evaluations may share; `out`/.cache by default.
+        heat_maps: at most so many are drawn; 0 for none. Each costs some passes of the model in both ways.
+        skip_unreadable: leave images out that cannot be read, for all sources, and list them in the results;
+            by default the first one ends the evaluation.
+
+    Returns:
+        The content of results.json. An interrupted call goes on where it stopped, to the same bytes.
+
+    Raises:
+        ValueError: no source, two of one name, no such split or one too small, an unfit source, an image that
+            cannot be read; another process writes to `out`, or it holds what is none of an evaluation.
+    """
+    check_names(sources)
+    with evaluation_folder(Path(out)) as folder:
+        items = (
+            RetrievalSplit.readable(dataset, split, progress)
+            if skip_unreadable
+            else RetrievalSplit(dataset, split)
+        )
+        return _evaluate(items, sources, protocol, folder, progress, cache or folder / CACHE, heat_maps)
+
+
+def _evaluate(
+    items: RetrievalSplit,
+    sources: Sequence[Ranker],
+    protocol: Protocol,
+    out: Path,
+    progress: bool,
+    cache: Path,
+    heat_maps: int,
+) -> dict[str, Any]:
+    parts = TaskCache(out / TASKS, items, protocol, sources)
+    rankings = {source.name: source.open(items) for source in cached(sources, cache)}
+    scored = score_tasks(items, rankings, protocol, progress, parts)
+    results = _results(items, sources, rankings, scored, protocol, parts)
+    shown = {source.name: rankings[source.name] for source in sources if not source.reference} or rankings
+    examples = collect_examples(items, shown, scored, results["anatomies"], protocol)
+    _write(out, results, examples, items, scored)
+    drawn = draw_heat_maps(items, shown, examples, parts, progress, heat_maps)  # last: the figures are safe
+    _write_text(out / HEAT_MAPS, json.dumps(drawn, indent=1) + "\n")
+    parts.prune()
+    mark(out)
+    return results
+
+
+def _results(
+    items: RetrievalSplit,
+    sources: Sequence[Ranker],
+    rankings: Mapping[str, Ranking],
+    scored: Sequence[TaskScores],
+    protocol: Protocol,
+    parts: TaskCache,
+) -> dict[str, Any]:
+    references = [source.name for source in sources if source.reference]
+    summary = summarise(items, scored, protocol, references)
+    gold = score_gold(items, rankings, protocol, parts)
+    for source in sources:
+        name, block = source.name, summary["models"][source.name]
+        block |= {"conditions": rankings[name].conditional, "reference": source.reference}
+        if name in gold:
+            block["gold_precision"] = gold[name]
+    return {
+        "dataset": items.dataset.name,
+        "hub_dataset": items.dataset.hub_id,
+        "split": items.split,
+        "seed": protocol.seed,
+        "protocol": protocol.to_dict(),
+        "data": terms_of(items.dataset, sources),
+        "n_images": len(items),
+        "left_out": [{"image_id": name, "reason": reason} for name, reason in items.left_out.items()],
+        "n_subjects": int(items.subjects.max()) + 1,
+        **summary,
+    }
+
+
+def _write(
+    out: Path,
+    results: dict[str, Any],
+    examples: list[dict[str, Any]],
+    items: RetrievalSplit,
+    scored: Sequence[TaskScores],
+) -> None:
+    mark(out)
+    for name in (HEAT_MAPS, REPORT):  # of an earlier evaluation, until these are drawn
+        (out / name).unlink(missing_ok=True)
+    texts = {
+        RESULTS: json.dumps(results, indent=1, allow_nan=False) + "\n",
+        TABLES: markdown_tables(results),
+        LATEX: latex_tables(results),
+        EXAMPLES: json.dumps(examples, indent=1, allow_nan=False) + "\n",
+    }
+    for name, text in texts.items():
+        _write_text(out / name, text)
+    with atomic_path(out / PER_QUERY) as path:
+        _write_per_query(path, items, scored)
+    logger.info("wrote %s, %s and %s to %s", RESULTS, TABLES, PER_QUERY, out)
+
+
+def _write_text(target: Path, text: str) -> None:
+    with atomic_path(target) as path:
+        path.write_text(text, encoding="utf-8")
+
+
+def _write_per_query(path: Path, items: RetrievalSplit, scored: Sequence[TaskScores]) -> None:
+    """One row a query and cut-off; null where a metric is not defined. A task of a model is a row group."""
+    text = pa.dictionary(pa.int32(), pa.string())
+    fields = {"model": text, "task": text, "anatomy": text, "query_id": pa.string(), "k": pa.int32()}
+    schema = pa.schema([*fields.items(), ("recall", pa.float64()), ("ndcg", pa.float64())])
+    with pq.ParquetWriter(path, schema) as writer:
+        for task in scored:
+            count, cuts = task.recall.shape
+            constant = {"model": task.model, "task": task.task, "anatomy": task.anatomy}
+            columns: dict[str, Any] = {
+                name: pa.DictionaryArray.from_arrays(np.zeros(count * cuts, dtype=np.int32), [value])
+                for name, value in constant.items()
+            }
+            columns["query_id"] = pa.array(np.repeat(items.image_ids[task.queries], cuts), pa.string())
+            columns["k"] = pa.array(np.tile(np.asarray(task.ks, dtype=np.int32), count))
+            columns["recall"] = pa.array(task.recall.ravel(), from_pandas=True)
+            columns["ndcg"] = pa.array(task.ndcg.ravel(), from_pandas=True)
+            writer.write_table(pa.table(columns, schema=schema))

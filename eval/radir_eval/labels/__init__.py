@@ -1,0 +1,3 @@
+"""Do neighbours share what people labelled? `metrics`, and `precision_by_label` for a dataset with gold
+labels.
+"""

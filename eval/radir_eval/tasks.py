@@ -1,0 +1,203 @@
+"""Scores of every query in every task: images to images, to reports, and to images under each anatomy.
+
+Relevance is computed once for each task and block of queries, and shared by all models; a whole N x N matrix
+never exists.
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from radir_retrieval import PerQuery, retrieval_metrics
+from tqdm.auto import tqdm
+
+from radir_eval.protocol import Protocol
+from radir_eval.rankers.vectors import Ranking
+from radir_eval.retrieval_split import WHOLE, RetrievalSplit
+from radir_eval.task_cache import TaskCache
+
+IMAGE_TO_IMAGE, IMAGE_TO_REPORT, CONDITIONAL = "image_to_image", "image_to_report", "conditional"
+_BLOCK_CELLS = 2_000_000  # query x candidate cells at a time, about 100 MB of working memory
+
+
+@dataclass(frozen=True, eq=False)
+class TaskScores:
+    """Every query's metrics of one model in one task.
+
+    Attributes:
+        model: the source's name.
+        task: IMAGE_TO_IMAGE, IMAGE_TO_REPORT or CONDITIONAL.
+        anatomy: the condition; WHOLE where there is none.
+        ks: the K cut-offs.
+        queries: (Q,) int64, positions in the items.
+        n_candidates: the size of the gallery, before exclusions.
+        recall, ndcg: (Q, K) float64, NaN where not defined.
+    """
+
+    model: str
+    task: str
+    anatomy: str
+    ks: tuple[int, ...]
+    queries: np.ndarray
+    n_candidates: int
+    recall: np.ndarray
+    ndcg: np.ndarray
+
+    @property
+    def n_with_correct(self) -> int:
+        """Queries that have a correct candidate, hence a Recall."""
+        return int((~np.isnan(self.recall[:, 0])).sum())
+
+
+def score_tasks(
+    items: RetrievalSplit,
+    rankings: Mapping[str, Ranking],
+    protocol: Protocol,
+    progress: bool = True,
+    parts: TaskCache | None = None,
+) -> list[TaskScores]:
+    """All tasks of all models: images to images, images to reports, then each anatomy that two images have.
+
+    Args:
+        items: the split.
+        rankings: model name -> its ranking of these items.
+        protocol: the choices.
+        progress: show a progress bar over the tasks.
+        parts: what an earlier run has finished is taken from here, and what this one finishes kept.
+
+    Raises:
+        ValueError: no two images have a text.
+    """
+    scored = []
+    names = task_anatomies(items)
+    for anatomy in tqdm([WHOLE, *names], desc="evaluate", unit="task", disable=not progress):
+        scored += _score(
+            items, rankings, protocol, CONDITIONAL if anatomy else IMAGE_TO_IMAGE, anatomy, parts
+        )
+        if anatomy == WHOLE:
+            scored += _score(items, rankings, protocol, IMAGE_TO_REPORT, WHOLE, parts)
+    if not scored:
+        raise ValueError(
+            f"{items.dataset.name}/{items.split} has no two images with a text, whole or of an anatomy: "
+            "there is nothing to rank"
+        )
+    return scored
+
+
+def task_anatomies(items: RetrievalSplit) -> list[str]:
+    """The anatomies that at least two images have a text for: those with a conditional task."""
+    return [a["name"] for a in items.anatomies if len(items.members(a["name"])) > 1]
+
+
+def gallery_of(items: RetrievalSplit, anatomy: str, protocol: Protocol) -> np.ndarray:
+    """The images that are queries and candidates under an anatomy (WHOLE: all with a report), by position."""
+    members = items.members(anatomy)
+    limit = protocol.max_per_anatomy
+    if anatomy == WHOLE or limit is None or len(members) <= limit:
+        return members
+    rng = np.random.default_rng([protocol.seed, zlib.crc32(anatomy.encode())])
+    return np.sort(rng.choice(members, size=limit, replace=False))
+
+
+def relevance_block(
+    items: RetrievalSplit, anatomy: str, queries: np.ndarray, candidates: np.ndarray, protocol: Protocol
+) -> np.ndarray:
+    """Relevance between images, NaN also where the protocol excludes the pair: (Q, C) float32."""
+    relevance = items.relevance(anatomy, queries, candidates)
+    excluded = items.excluded(queries, candidates, protocol.exclude_self, protocol.exclude_same_subject)
+    return np.where(excluded, np.float32(np.nan), relevance)
+
+
+def blocks_of(queries: np.ndarray, width: int) -> Iterator[np.ndarray]:
+    """The queries in parts such that a part x width block stays small."""
+    height = max(1, _BLOCK_CELLS // max(1, width))
+    for start in range(0, len(queries), height):
+        yield queries[start : start + height]
+
+
+def report_task(items: RetrievalSplit) -> tuple[np.ndarray, np.ndarray]:
+    """Queries and gallery of images to reports: images with a report, and one image of each study."""
+    return items.members(WHOLE), items.first_of_studies()
+
+
+def paired_reports(items: RetrievalSplit, queries: np.ndarray, reports: np.ndarray) -> np.ndarray:
+    """Which report is the image's own, the correct item of images to reports: (Q, R) bool."""
+    return items.study_numbers[queries][:, None] == items.study_numbers[reports][None, :]
+
+
+def _score(
+    items: RetrievalSplit,
+    rankings: Mapping[str, Ranking],
+    protocol: Protocol,
+    task: str,
+    anatomy: str,
+    parts: TaskCache | None,
+) -> list[TaskScores]:
+    """All models in one task; what `parts` has is not computed again."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for name in rankings:
+        part = None if parts is None else parts.load(name, task, anatomy)
+        if part is not None:
+            found[name] = part
+    missing = {name: ranking for name, ranking in rankings.items() if name not in found}
+    if missing:
+        score = _score_reports if task == IMAGE_TO_REPORT else _score_images
+        for name, part in score(items, missing, protocol, anatomy).items():
+            found[name] = part
+            if parts is not None:
+                parts.save(part, name, task, anatomy)
+    ks = protocol.ks_conditional if task == CONDITIONAL else protocol.ks_unconditional
+    return [
+        TaskScores(
+            name, task, anatomy, ks, part["queries"], int(part["n_candidates"]), part["recall"], part["ndcg"]
+        )
+        for name, part in ((name, found[name]) for name in rankings if name in found)
+    ]
+
+
+def _score_images(
+    items: RetrievalSplit, rankings: Mapping[str, Ranking], protocol: Protocol, anatomy: str
+) -> dict[str, dict[str, np.ndarray]]:
+    """Images to images: model -> queries, n_candidates, recall, ndcg."""
+    gallery = gallery_of(items, anatomy, protocol)
+    if len(gallery) < 2:
+        return {}
+    ks = protocol.ks_conditional if anatomy else protocol.ks_unconditional
+    blocks: dict[str, list[PerQuery]] = {name: [] for name in rankings}
+    for queries in blocks_of(gallery, len(gallery)):
+        relevance = relevance_block(items, anatomy, queries, gallery, protocol)
+        for name, ranking in rankings.items():
+            scores = ranking.scores(anatomy or None, queries, gallery)
+            blocks[name].append(retrieval_metrics(scores, relevance, ks, protocol.threshold, protocol.strict))
+    return {name: _joined(gallery, len(gallery), of_model) for name, of_model in blocks.items()}
+
+
+def _score_reports(
+    items: RetrievalSplit, rankings: Mapping[str, Ranking], protocol: Protocol, anatomy: str
+) -> dict[str, dict[str, np.ndarray]]:
+    """Images to reports; the paired report is the correct item, so nobody is excluded (section 5.2)."""
+    images, reports = report_task(items)
+    if len(reports) < 2:
+        return {}
+    able = [name for name, r in rankings.items() if r.report_scores(images[:1], reports) is not None]
+    blocks: dict[str, list[PerQuery]] = {name: [] for name in able}
+    for queries in blocks_of(images, len(reports)) if able else ():
+        relevance = items.relevance(anatomy, queries, reports)
+        paired = paired_reports(items, queries, reports)
+        for name in able:
+            scores = rankings[name].report_scores(queries, reports)
+            assert scores is not None
+            blocks[name].append(
+                retrieval_metrics(scores, relevance, protocol.ks_unconditional, correct=paired)
+            )
+    return {name: _joined(images, len(reports), of_model) for name, of_model in blocks.items()}
+
+
+def _joined(queries: np.ndarray, n_candidates: int, blocks: list[PerQuery]) -> dict[str, np.ndarray]:
+    return {
+        "queries": queries,
+        "n_candidates": np.array(n_candidates),
+        "recall": np.concatenate([block.recall for block in blocks]),
+        "ndcg": np.concatenate([block.ndcg for block in blocks]),
+    }

@@ -1,0 +1,10 @@
+"""The subcommands of `radir`, one module for each thing that users do; `radir.cli` gathers them."""
+
+import os
+import sys
+
+# Bars of libraries as well as ours, where they go into a log file: a line every 30 s at most. tqdm looks at
+# the environment once, when it is imported, which this precedes.
+if sys.stderr is not None and not sys.stderr.isatty():
+    os.environ.setdefault("TQDM_MININTERVAL", "30")
+    os.environ.setdefault("TQDM_MAXINTERVAL", "30")

@@ -1,0 +1,167 @@
+"""Raw reports fall into the sections that MIMIC-CXR's official parser gives."""
+
+import time
+
+import pytest
+
+from dataset_scripts.mining.sections import normal_section_name, section_body, split_sections
+
+FULL = """                                 FINAL REPORT
+ EXAMINATION:  CHEST (PA AND LAT)
+ 
+ INDICATION:  ___ year old with cough, r/o PNA.
+ 
+ COMPARISON:  None.
+ 
+ FINDINGS:
+ 
+ The lungs are clear.  The heart is not
+ enlarged.
+ 
+ IMPRESSION:
+ 
+ No acute process.
+"""  # noqa: W293 - reports of this shape hold lines of one blank
+
+
+def test_a_report_falls_into_its_sections_in_order_without_the_title() -> None:
+    assert split_sections(FULL) == {
+        "examination": "CHEST (PA AND LAT)",
+        "indication": "___ year old with cough, r/o PNA.",
+        "comparison": "None.",
+        "findings": "The lungs are clear.  The heart is not\n enlarged.",
+        "impression": "No acute process.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("heading", "name"),
+    [
+        ("CONCLUSION", "impression"),
+        ("FINDINGS AND IMPRESSION", "impression"),
+        ("FINDINGS/IMPRESSION", "impression"),
+        ("FINIDNGS", "findings"),
+        ("FINDINGS ", "findings"),
+        ("CHEST, TWO VIEWS", "findings"),
+        ("PORTABLE AP CHEST RADIOGRAPH", "findings"),
+        ("FRONTAL AND LATERAL VIEWS", "findings"),
+        ("REASON FOR EXAMINATION", "indication"),
+        # The official parser takes any heading that names the chest for findings: parity counts.
+        ("REASON FOR EXAM (CHEST)", "findings"),
+        ("REASON FOR EXAM", "indication"),
+        ("REFERENCE EXAM", "comparison"),
+        ("HISTORY AND FINDINGS", "findings"),
+        ("COMPARISON FINDINGS", "findings"),
+        ("BONE WINDOW", "findings"),
+        ("FRONTAL SEMI-UPRIGHT", "findings"),
+        ("LATERAL AND PA", "findings"),
+        ("RIBS, RIGHT", "findings"),
+        ("AP AND LAT", "ap and lat"),
+        ("ABDOMEN", "abdomen"),
+        ("RECOMMENDATION(S)", "recommendations"),
+        ("WETREAD", "wet read"),
+        ("CLINICAL HISTORY", "history"),
+        ("COMPARISONS", "comparison"),
+        ("TECHNIQUE", "technique"),
+        ("NDICATION", "impression"),
+    ],
+)
+def test_headings_get_their_normal_names(heading: str, name: str) -> None:
+    assert normal_section_name(heading) == name
+
+
+def test_misspelt_headings_are_told_by_their_likeness() -> None:
+    for heading in ("FINDING", "FINDINS", "FINDINDGS", "FINDGINGS", "FINDNGS", "FINDNINGS", "FINIDNGS"):
+        assert normal_section_name(heading) == "findings"
+    for heading in ("IMPRESSON", "MPRESSION", "IMPERSSION", "IMORESSION"):
+        assert normal_section_name(heading) == "impression"
+    for heading in ("NOTIFICATION", "MEDICATION", "DICTATION", "EXAMINATION", "OPINION", "DATE", "NOTE"):
+        assert normal_section_name(heading) == heading.lower()
+
+
+@pytest.mark.parametrize(
+    ("report", "sections"),
+    [
+        # a heading below one that stands alone is text, as in the official parser
+        (" FINDINGS:\n IMPRESSION:  Clear.\n NOTE:  x", {"findings": "IMPRESSION:  Clear.", "note": "x"}),
+        (" FINDINGS:\n \n IMPRESSION:  Clear.", {"impression": "Clear."}),
+        # lower case, digits and a colon without white space make no heading
+        (" FINDINGS: ok\n AT 10:PM\n Impression: x\n L1: y", "findings"),
+        # two blanks before it are still one heading; two words of it may be far apart
+        (" FINDINGS: a\n   (IMPRESSION): b", {"findings": "a", "impression": "b"}),
+        # an empty last section hides the paragraph above it
+        (" HISTORY: a\n \n Clear.\n NOTE:  \n", {"history": "a\n \n Clear."}),
+        # a bare heading's own line break is no blank line, one more is
+        (" HISTORY: a\n COMPARISON:\n \n Clear.", {"history": "a", "comparison": "Clear."}),
+        (" HISTORY: a\n COMPARISON: \n \n Clear.", {"history": "a", "last_paragraph": "Clear."}),
+    ],
+)
+def test_the_corners_of_the_official_parser_are_kept(report: str, sections: dict[str, str] | str) -> None:
+    if isinstance(sections, str):
+        sections = {sections: report.partition(": ")[2]}
+    assert split_sections(report) == sections
+
+
+@pytest.mark.parametrize(
+    ("report", "sections"),
+    [
+        ("", {}),
+        (" The lungs are clear.\n", {"full report": "The lungs are clear."}),
+        (" Findings: clear at 10:30.\n", {"full report": "Findings: clear at 10:30."}),
+        (" COMPARISON:  None.\n Seen at 5:PM.\n FINDINGS:\n", {"comparison": "None.\n Seen at 5:PM."}),
+        (" FINDINGS:  \n IMPRESSION:  Clear.", {"impression": "Clear."}),
+        (" Portable film.\n FINDINGS: Clear.", {"preamble": "Portable film.", "findings": "Clear."}),
+        ("FINDINGS:\r\nClear.\r\n", {"findings": "Clear."}),
+    ],
+)
+def test_odd_reports_keep_their_text_under_the_right_name(report: str, sections: dict[str, str]) -> None:
+    assert split_sections(report) == sections
+
+
+def test_without_findings_and_impression_the_text_after_a_blank_line_is_the_last_paragraph() -> None:
+    report = " HISTORY:  Cough.\n COMPARISON:  None.\n \n The lungs are clear.\n \n No effusion."
+    assert split_sections(report) == {
+        "history": "Cough.",
+        "comparison": "None.",
+        "last_paragraph": "The lungs are clear.\n \n No effusion.",
+    }
+    assert split_sections(" CHEST FILM\n \n Clear lungs.") == {
+        "full report": "CHEST FILM\n \n Clear lungs.",
+        "last_paragraph": "Clear lungs.",
+    }
+
+
+def test_the_last_of_two_sections_of_one_name_counts_unless_it_is_empty() -> None:
+    assert split_sections(" CHEST, TWO VIEWS:  Old.\n FINDINGS:  New.")["findings"] == "New."
+    assert split_sections(" FINDINGS:  Old.\n FINDINGS:  \n")["findings"] == "Old."
+
+
+def test_a_rule_of_underscores_ends_a_section_and_starts_an_addendum() -> None:
+    rule = " " + "_" * 78
+    report = f" IMPRESSION:  Clear.\n{rule}\n ADDENDUM\n Discussed by phone.\n"
+    assert split_sections(report) == {"impression": "Clear.", "addendum": "Discussed by phone."}
+    wet_read = f" WET READ: ___ 10:22 PM\n  Clear.\n{rule}\n        FINAL REPORT\n FINDINGS:  Normal.\n"
+    assert split_sections(wet_read) == {"wet read": "___ 10:22 PM\n  Clear.", "findings": "Normal."}
+
+
+def test_a_section_cut_by_others_loses_what_a_rule_parts_from_it() -> None:
+    rule = " " + "_" * 78
+    assert section_body(f" The lungs are\n clear.\n{rule}\n ADDENDUM\n No.\n") == "The lungs are\n clear."
+    assert section_body(f"{rule}\n   FINAL REPORT\n Clear ___.\n") == "Clear ___."
+    assert section_body(" \n") == ""
+
+
+@pytest.mark.parametrize("character", [" ", "\n", "A", "_", " \n"])
+def test_work_on_a_long_report_grows_with_its_length_and_not_with_its_square(character: str) -> None:
+    def work(length: int) -> float:  # CPU seconds of this process: a busy machine does not change them
+        text, start = character * length, time.process_time()
+        split_sections(text)
+        return time.process_time() - start
+
+    short, long = (min(work(length) for _ in range(3)) for length in (100_000, 1_600_000))
+    assert long < 64 * max(short, 1e-3)  # 16 times the length; the square would be 256 times
+
+
+def test_something_else_than_a_string_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be a string, but is float"):
+        split_sections(float("nan"))  # type: ignore[arg-type]

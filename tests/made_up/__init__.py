@@ -1,0 +1,1 @@
+"""Data that tests make up: reports and tables in the layouts of the sources, models, volumes and a Hub."""

@@ -1,0 +1,572 @@
+"""Training: resume equals uninterrupted, the same command gives the same bytes, bad settings are refused."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from accelerate import Accelerator
+from huggingface_hub import constants
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModel, AutoProcessor, BertConfig, BertModel, ViTConfig, ViTModel
+
+import train_accelerate
+from dataset_scripts.building.build import build_dataset
+from dataset_scripts.building.built_dataset import BuiltDataset
+from dataset_scripts.building.provenance import known_data, training_data, why_not_open
+from dataset_scripts.plumbing.outputs import claim
+from dataset_scripts.relevance.lexical.extractor import LexicalExtractor
+from dataset_scripts.sources.open_i import OpenISource
+from dataset_scripts.sources.phantoms.cxr_source import PhantomCXRSource
+from radir_training.settings import load_config
+from radir_training.tokenizer import learn_tokenizer
+from tests.made_up.open_i import TINY_TRAINING, built_open_i
+from train_accelerate import Trainer, train
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built_open_i(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def config(tmp_path: Path, dataset: Path) -> list[str]:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY_TRAINING + f"dataset: {dataset}\n")
+    return [str(path)]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    (folder / "tiny.yaml").write_text(TINY_TRAINING + f"dataset: {dataset}\n")
+    return train(load_config([str(folder / "tiny.yaml"), "--output_dir", str(folder / "model")]))
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_the_same_command_gives_the_same_bytes(
+    config: list[str], tmp_path: Path, uninterrupted: Path
+) -> None:
+    again = train(load_config([*config, "--output_dir", str(tmp_path / "again")]))
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "processor_config.json"):
+        assert (again / name).read_bytes() == (uninterrupted / name).read_bytes(), name
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """All files of a finished run."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def signal_in_step(monkeypatch: pytest.MonkeyPatch, number: int, stage: int, step: int) -> None:
+    """Let the run get a signal in the middle of a step."""
+    update = Trainer._update
+
+    def interrupted(self: Trainer, model: Any, optimizer: Any, at: int, *rest: Any) -> Tensor:
+        if (at, rest[1].start) == (stage, step):
+            monkeypatch.setattr(Trainer, "_update", update)
+            os.kill(os.getpid(), number)
+        return update(self, model, optimizer, at, *rest)
+
+    monkeypatch.setattr(Trainer, "_update", interrupted)
+
+
+@pytest.mark.parametrize(
+    ("stage", "step", "number", "code"),
+    [(1, 0, signal.SIGTERM, 143), (1, 3, signal.SIGINT, 130), (2, 2, signal.SIGTERM, 143)],
+)  # the first step, the last one of a stage, one of the second stage
+def test_a_run_that_a_signal_stopped_ends_byte_for_byte_like_one_that_none_did(
+    config: list[str], tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], stage: int, step: int, number: signal.Signals, code: int,
+) -> None:  # fmt: skip
+    arguments = [*config, "--output_dir", str(tmp_path / "run")]
+    signal_in_step(monkeypatch, number, stage, step)
+    assert train_accelerate.main(arguments) == code
+    said = f"stopped by {number.name} after step {step + 1} of stage {stage}, saved in {tmp_path / 'run'}"
+    assert said in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint"]
+    assert train_accelerate.main(arguments) == 0
+    assert content(tmp_path / "run") == content(uninterrupted)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "tiny.yaml"]
+
+
+@pytest.mark.parametrize("checkpoints", [1, 2])  # within stage 1; within stage 2
+def test_resuming_equals_an_uninterrupted_run(
+    config: list[str], tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch, checkpoints: int
+) -> None:
+    arguments = [*config, "--output_dir", str(tmp_path / "resumed")]
+    save = Trainer._checkpoint
+    left = [checkpoints]
+
+    def save_then_stop(self: Trainer, stage: int, step: int) -> None:
+        save(self, stage, step)
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_checkpoint", save_then_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(load_config(arguments))
+    monkeypatch.setattr(Trainer, "_checkpoint", save)
+    resumed = train(load_config(arguments))
+    assert content(resumed) == content(uninterrupted)
+    steps = [
+        (entry["stage"], entry["step"])
+        for entry in json.loads((resumed / "training.json").read_text())["history"]
+    ]
+    assert steps == [(stage, step) for stage in (1, 2) for step in range(4)]
+
+
+def test_a_checkpoint_without_its_random_states_is_not_gone_on_from(
+    config: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*config, "--output_dir", str(tmp_path / "run")]
+    signal_in_step(monkeypatch, signal.SIGTERM, 1, 1)
+    assert train_accelerate.main(arguments) == 143
+    (checkpoint,) = (tmp_path / "run" / "checkpoint").iterdir()
+    (checkpoint / "random_states_0.pkl").unlink()
+    assert train_accelerate.main(arguments) == 2
+    assert "random_states_0.pkl is missing" in capsys.readouterr().err
+
+
+def test_two_runs_of_one_output_dir_are_not_at_work_together(
+    config: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*config, "--output_dir", str(tmp_path / "run")]
+    with claim(tmp_path / "run"):
+        assert train_accelerate.main(arguments) == 2
+    assert f"is being written by process {os.getpid()}" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_an_image_that_cannot_be_read_is_named(
+    config: list[str], tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str], workers: str,
+) -> None:  # fmt: skip
+    def unreadable(self: BuiltDataset, row: dict[str, Any]) -> Any:
+        raise ValueError(f"image {row['image_id']} of {self.name} cannot be read: it is cut off")
+
+    monkeypatch.setattr(BuiltDataset, "image", unreadable)
+    arguments = [*config, "--output_dir", str(tmp_path / "run"), "--workers", workers]
+    assert train_accelerate.main(arguments) == 2
+    last = capfd.readouterr().err.strip().split("\n")[-1]
+    assert last.startswith("train_accelerate: image ")
+    assert last.endswith("cannot be read: it is cut off")
+
+
+def test_a_run_whose_weights_became_nan_saves_nothing_as_finished(
+    config: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish = Trainer._run_stage
+
+    def spoilt(self: Trainer, stage: int, *rest: Any) -> None:
+        finish(self, stage, *rest)
+        with torch.no_grad():
+            self.model.visual_projection.weight.fill_(math.nan)
+
+    monkeypatch.setattr(Trainer, "_run_stage", spoilt)
+    arguments = [*config, "--output_dir", str(tmp_path / "run"), "--stage", "1"]
+    assert train_accelerate.main(arguments) == 2
+    assert "no finite numbers (visual_projection.weight)" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    with pytest.raises(ValueError, match=r"at step 2 of stage 2.* no finite numbers"):
+        train(load_config([*config, "--output_dir", str(tmp_path / "other")]))
+
+
+def test_a_model_folder_of_someone_else_stays_as_it_is(
+    config: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text("of someone else")
+    assert train_accelerate.main([*config, "--output_dir", str(tmp_path)]) == 2
+    assert (
+        "holds config.json, model.safetensors, which this training did not write" in capsys.readouterr().err
+    )
+    assert (tmp_path / "model.safetensors").read_text() == "of someone else"
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "said"),
+    [
+        ("vision", {"hiden_size": 16}, "vision of type vit has no setting hiden_size; is hidden_size meant"),
+        ("text", {"layers": 2}, "text of type bert has no setting layers"),
+        ("fusion", {"heads": 2}, "fusion of type radir_fusion has no setting heads"),
+        ("vision", {"model_type": "nonsense"}, "nonsense"),
+        ("vision", {"hidden_size": "big"}, "make no model"),
+        ("vision", {"num_hidden_layers": -1}, "vision.num_hidden_layers must be 1 or more"),
+        ("vision", {"image_size": 64, "patch_size": 64}, "the image tower (vit) does not take"),
+        ("text", {"hidden_act": "nonsense"}, "make no model"),
+        ("text", {"model_type": "vit"}, "the text tower (vit) does not take"),
+    ],
+)
+def test_parts_that_make_no_model_end_with_a_sentence_and_write_nothing(
+    config: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str,
+    changes: dict[str, Any], said: str,
+) -> None:  # fmt: skip
+    settings = yaml.safe_load(Path(config[0]).read_text())
+    Path(config[0]).write_text(yaml.safe_dump(settings | {part: settings[part] | changes}))
+    assert train_accelerate.main([*config, "--output_dir", str(tmp_path / "run")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_in_which_no_anatomy_can_be_compared_is_refused_for_stage_2(
+    config: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(BuiltDataset, "anatomies", lambda self: [])
+    assert train_accelerate.main([*config, "--output_dir", str(tmp_path / "run")]) == 2
+    assert "no anatomy has findings in two or more training images" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tokenizer_of_a_model_of_stricter_data_makes_the_model_as_strict(
+    config: list[str], tmp_path: Path, uninterrupted: Path
+) -> None:
+    strict = Path(shutil.copytree(uninterrupted, tmp_path / "strict"))
+    report = json.loads((strict / "training.json").read_text())
+    data = {"name": "mimic-ir", "licence": "L", "sharing": "credentialed"}
+    (strict / "training.json").write_text(json.dumps(report | {"data": data}))
+    more = ["--tokenizer", str(strict), "--stage", "1", "--output_dir", str(tmp_path / "out")]
+    found = json.loads((train(load_config([*config, *more])) / "training.json").read_text())["data"]
+    assert (found["name"], found["sharing"], found["licence"]) == ("open-i", "credentialed", "L")
+    assert found["made_from"]["tokenizer"] == data
+
+
+def test_a_part_from_a_hub_that_cannot_be_asked_is_not_open_and_the_record_says_why(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert known_data("some/bert") is None
+    data = training_data(BuiltDataset(dataset), {"tokenizer": "some/bert"})
+    assert data["sharing"] == "restricted"
+    assert "the Hub could not be asked" in data["made_from"]["tokenizer"]["reason"]
+    said = why_not_open(data, {"tokenizer": "some/bert"})
+    assert said is not None
+    assert "those of its tokenizer (the Hub could not be asked" in said
+
+
+def test_the_bar_of_a_log_file_is_printed_rarely(
+    config: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(load_config([*config, "--output_dir", str(tmp_path / "run"), "--stage", "1"]))
+    bars = [line for line in capfd.readouterr().err.replace("\r", "\n").split("\n") if "stage 1" in line]
+    assert len(bars) == 2  # the beginning and the end
+
+
+def test_resuming_with_accumulation_and_bf16_equals_an_uninterrupted_run(
+    config: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = [*config, "--gradient_accumulation", "2", "--mixed_precision", "bf16", "--stage", "1"]
+    whole = train(load_config([*more, "--output_dir", str(tmp_path / "whole")]))
+    save = Trainer._checkpoint
+
+    def save_then_stop(self: Trainer, stage: int, step: int) -> None:
+        save(self, stage, step)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_checkpoint", save_then_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(load_config([*more, "--output_dir", str(tmp_path / "resumed")]))
+    monkeypatch.setattr(Trainer, "_checkpoint", save)
+    resumed = train(load_config([*more, "--output_dir", str(tmp_path / "resumed")]))
+    assert weights(resumed) == weights(whole)
+
+
+def without_dropout(config: list[str]) -> None:
+    settings = yaml.safe_load(Path(config[0]).read_text()) | {"augment": False}
+    for tower in ("text", "vision"):
+        settings[tower] |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    settings["fusion"] |= {"dropout": 0.0}
+    Path(config[0]).write_text(yaml.safe_dump(settings))
+
+
+def test_an_update_follows_the_mean_gradient_of_its_batches(
+    config: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_dropout(config)
+    more = [*config, "--output_dir", str(tmp_path / "out"), "--stage", "1", "--stage1_steps", "2"]
+    alone = Trainer(load_config(more))
+    alone._freeze(1)
+    batches = list(alone._batches(1, range(3)))
+    assert len({tuple(rows.tolist()) for rows, _ in batches}) == 3
+    for number, (rows, pixels) in enumerate(batches):
+        (alone._loss(alone.model, 1, number, rows, pixels) / 3).backward()
+    expected = {name: p.grad for name, p in alone.model.named_parameters() if p.grad is not None}
+    found: list[dict[str, Tensor]] = []
+
+    def look(self: Accelerator, *_: object) -> None:
+        found.append(
+            {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
+        )
+
+    monkeypatch.setattr(Accelerator, "clip_grad_norm_", look)
+    trainer = Trainer(load_config([*more, "--gradient_accumulation", "3"]))
+    trainer.run()
+    assert len(found) == 2  # once for each update
+    assert found[0].keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[0][name], gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_mixed_precision_is_that_of_the_forward_pass_alone(
+    config: list[str], tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[torch.dtype] = set()
+
+    def look(module: torch.nn.Module, _: object, output: Tensor) -> None:
+        seen.add(output.dtype)
+
+    trainer = Trainer(
+        load_config([*config, "--mixed_precision", "bf16", "--output_dir", str(tmp_path / "b")])
+    )
+    trainer.model.visual_projection.register_forward_hook(look)
+    losses: set[torch.dtype] = set()
+    compute = Trainer._loss
+
+    def loss(self: Trainer, *arguments: Any) -> Tensor:
+        value = compute(self, *arguments)
+        losses.add(value.dtype)
+        return value
+
+    monkeypatch.setattr(Trainer, "_loss", loss)
+    folder = trainer.run()
+    assert seen == {torch.bfloat16}
+    assert losses == {torch.float32}
+    assert {value.dtype for value in load_file(folder / "model.safetensors").values()} == {torch.float32}
+    history = [json.loads((f / "training.json").read_text())["history"] for f in (folder, uninterrupted)]
+    assert history[0] != history[1]
+    assert [e["loss"] for e in history[0]] == pytest.approx([e["loss"] for e in history[1]], rel=0.05)
+
+
+def test_checkpointed_activations_give_the_same_bytes(
+    config: list[str], tmp_path: Path, uninterrupted: Path
+) -> None:
+    trainer = Trainer(
+        load_config([*config, "--gradient_checkpointing", "--output_dir", str(tmp_path / "out")])
+    )
+    assert trainer.model.is_gradient_checkpointing
+    assert weights(trainer.run()) == weights(uninterrupted)
+
+
+def test_training_json_says_what_data_the_model_was_trained_on(dataset: Path, uninterrupted: Path) -> None:
+    data = json.loads((uninterrupted / "training.json").read_text())["data"]
+    assert data == {
+        "name": "open-i",
+        "licence": "cc-by-nc-nd-4.0",
+        "sharing": "restricted",
+        "homepage": OpenISource.homepage,
+        "digest": BuiltDataset(dataset).digest,
+    }
+
+
+@pytest.mark.parametrize(
+    ("earlier", "sharing", "licence"),
+    [
+        (
+            {"name": "phantom-cxr", "licence": "apache-2.0", "sharing": "open"},
+            "restricted",
+            "cc-by-nc-nd-4.0",
+        ),
+        (
+            {"name": "mimic-ir", "licence": "PhysioNet", "sharing": "credentialed"},
+            "credentialed",
+            "PhysioNet",
+        ),
+        (None, "restricted", "cc-by-nc-nd-4.0"),
+    ],
+)
+def test_a_model_that_goes_on_from_another_keeps_the_stricter_terms_of_both(
+    dataset: Path, tmp_path: Path, earlier: dict[str, str] | None, sharing: str, licence: str
+) -> None:
+    if earlier:
+        (tmp_path / "training.json").write_text(json.dumps({"data": earlier}))
+    found = training_data(BuiltDataset(dataset), {"model": str(tmp_path)})
+    assert (found["sharing"], found["licence"]) == (sharing, licence)
+    assert found["started_from"] == earlier
+
+
+def test_a_start_of_which_nothing_is_known_is_not_open(tmp_path: Path) -> None:
+    data = tmp_path / "phantoms"
+    build_dataset(PhantomCXRSource(count=12), data, LexicalExtractor(), processes=1, progress=False)
+    assert training_data(BuiltDataset(data))["sharing"] == "open"
+    assert training_data(BuiltDataset(data), {"model": str(tmp_path / "unknown")})["sharing"] == "restricted"
+
+
+def test_the_model_folder_loads_with_the_auto_classes(uninterrupted: Path) -> None:
+    model = AutoModel.from_pretrained(uninterrupted)
+    processor = AutoProcessor.from_pretrained(uninterrupted)
+    assert "left pleura" in model.config.anatomies
+    assert processor.tokenizer.model_max_length == 48
+    assert not (uninterrupted / "checkpoint").exists()
+
+
+def test_stage_1_leaves_the_fusion_alone_and_stage_2_the_frozen_towers(
+    config: list[str], tmp_path: Path
+) -> None:
+    first = train(load_config([*config, "--output_dir", str(tmp_path / "one"), "--stage", "1"]))
+    second = train(
+        load_config([*config, "--output_dir", str(tmp_path / "two"), "--stage", "2", "--model", str(first),
+                     "--train_vision", "false"])
+    )  # fmt: skip
+    before, after = load_file(first / "model.safetensors"), load_file(second / "model.safetensors")
+    changed = {name for name in before if not before[name].equal(after[name])}
+    assert changed
+    assert all(name.startswith("fusion_model.") for name in changed)
+
+
+def test_pretrained_towers_start_the_model(config: list[str], tmp_path: Path) -> None:
+    settings = yaml.safe_load(Path(config[0]).read_text())
+    settings["vision"].pop("model_type"), settings["text"].pop("model_type")
+    tokenizer = learn_tokenizer(["left pleura heart lungs are clear"], 100, 48)
+    vision, text = ViTModel(ViTConfig(**settings["vision"])), BertModel(BertConfig(**settings["text"]))
+    for part, folder in ((vision, "vision"), (text, "text"), (tokenizer, "text")):
+        part.save_pretrained(tmp_path / folder)
+    towers = {name: {"pretrained": str(tmp_path / name)} for name in ("vision", "text")}
+    Path(config[0]).write_text(yaml.safe_dump(settings | towers | {"tokenizer": str(tmp_path / "text")}))
+    model = Trainer(load_config([*config, "--output_dir", str(tmp_path / "out")])).model
+    for own, given in ((model.vision_model.tower, vision), (model.text_model.tower, text)):
+        state = own.state_dict()
+        assert state
+        assert all(value.equal(given.state_dict()[name]) for name, value in state.items())
+
+
+def cxr_bert_like(folder: Path) -> BertModel:
+    """A folder as CXR-BERT's repository is: code of its own, weights under "bert.", heads beside them."""
+    tokenizer = learn_tokenizer(["left pleura heart lungs are clear"], 100, 48)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=48, hidden_dropout_prob=0.25,
+    )  # fmt: skip
+    bert = BertModel(config)
+    tokenizer.save_pretrained(folder)
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("\n".join(word for word, _ in vocabulary) + "\n")
+    code = {
+        "auto_map": {"AutoTokenizer": ["code.CXRBertTokenizer", None]},
+        "tokenizer_class": "CXRBertTokenizer",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(code))
+    own = {"model_type": "cxr-bert", "projection_size": 8, "architectures": ["CXRBertModel"]}
+    own["auto_map"] = {"AutoConfig": "code.CXRBertConfig", "AutoModel": "code.CXRBertModel"}
+    (folder / "config.json").write_text(json.dumps(config.to_dict() | own))
+    state = {f"bert.{name}": value for name, value in bert.state_dict().items()}
+    torch.save(state | {"cls_projection_head.weight": torch.zeros(8, 16)}, folder / "pytorch_model.bin")
+    return bert
+
+
+def test_a_repository_with_code_of_its_own_is_read_as_the_named_architecture(
+    config: list[str], tmp_path: Path
+) -> None:
+    bert = cxr_bert_like(tmp_path / "text")
+    settings = yaml.safe_load(Path(config[0]).read_text())
+    settings["text"] = {
+        "pretrained": str(tmp_path / "text"),
+        "model_type": "bert",
+        "hidden_dropout_prob": 0.1,
+    }
+    Path(config[0]).write_text(yaml.safe_dump(settings | {"tokenizer": str(tmp_path / "text")}))
+    trainer = Trainer(load_config([*config, "--output_dir", str(tmp_path / "out")]))
+    state = trainer.model.text_model.tower.state_dict()
+    assert state
+    assert all(value.equal(bert.state_dict()[name]) for name, value in state.items())
+    text = trainer.model.config.text_config
+    assert (text.model_type, text.hidden_dropout_prob) == ("bert", 0.1)
+    trainer.model.save_pretrained(tmp_path / "saved")
+    again = AutoModel.from_pretrained(tmp_path / "saved").text_model.tower
+    assert type(again) is BertModel
+    assert all(value.equal(state[name]) for name, value in again.state_dict().items())
+    assert trainer.processor.tokenizer("left pleura")["input_ids"] == [2, *ids(tmp_path, "left", "pleura"), 3]
+
+
+def ids(folder: Path, *words: str) -> list[int]:
+    known = (folder / "text" / "vocab.txt").read_text().split("\n")
+    return [known.index(word) for word in words]
+
+
+def test_a_plain_clip_spends_all_steps_on_stage_1_without_fusion(config: list[str], tmp_path: Path) -> None:
+    folder = train(load_config([*config, "--output_dir", str(tmp_path / "clip"), "--method", "clip"]))
+    report = json.loads((folder / "training.json").read_text())
+    assert [entry["step"] for entry in report["history"]] == list(range(8))
+    assert AutoModel.from_pretrained(folder).config.fusion_config is None
+
+
+def test_two_processes_learn_what_one_learns(config: list[str], tmp_path: Path) -> None:
+    without_dropout(config)
+    one = train(load_config([*config, "--output_dir", str(tmp_path / "one")]))
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+              "--main_process_port", "0",
+              "train_accelerate.py"]  # fmt: skip
+    command = [*launch, *config, "--output_dir", str(tmp_path / "two")]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # Losses, not weights: Adam turns the rounding noise of vanishing gradients into steps of full size.
+    losses = [
+        [entry["loss"] for entry in json.loads((folder / "training.json").read_text())["history"]]
+        for folder in (one, tmp_path / "two")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert len(set(losses[0])) > 6  # it did learn, so equal losses mean equal gradients
+
+
+def test_a_folder_of_other_settings_is_not_continued(config: list[str], uninterrupted: Path) -> None:
+    with pytest.raises(ValueError, match="another seed"):
+        train(load_config([*config, "--output_dir", str(uninterrupted), "--seed", "1"]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "simclr"], "radir, clip"),
+        (["--stage", "3"], "1, 2, both"),
+        (["--stage", "2"], "set --model DIR"),
+        (["--stage1_weight", "1", "--train_vision", "false"], "set train_vision"),
+        (["--output_dir", ""], "output_dir is not set"),
+        (["--learning_rte", "1"], "learning_rte"),
+        (["--dataset", "/nowhere"], "/nowhere"),
+        (["--mixed_precision", "fp8"], "no, bf16, fp16"),
+        (["--gradient_accumulation", "0"], "must be 1 or more"),
+        (["--volume_size", "64", "96"], "three numbers"),
+        (["--tokenizer", "/nowhere"], "tokenizer /nowhere cannot be loaded"),
+    ],
+)
+def test_bad_settings_end_with_a_sentence_and_exit_code_2(
+    config: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert train_accelerate.main([*config, "--output_dir", str(tmp_path / "out"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")
+def test_fp16_without_a_gpu_is_refused(
+    config: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*config, "--output_dir", str(tmp_path / "out"), "--mixed_precision", "fp16"]
+    assert train_accelerate.main(arguments) == 2
+    assert "fp16 needs a GPU" in capsys.readouterr().err
+
+
+def test_a_bare_no_in_the_yaml_is_no_mixed_precision(config: list[str], tmp_path: Path) -> None:
+    Path(config[0]).write_text(Path(config[0]).read_text() + "mixed_precision: no\n")
+    assert load_config([*config, "--output_dir", str(tmp_path)]).mixed_precision == "no"
+
+
+def test_an_unknown_name_in_the_yaml_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("lerning_rate: 1\n")
+    with pytest.raises(ValueError, match="lerning_rate"):
+        load_config([str(path)])
