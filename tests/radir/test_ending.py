@@ -90,7 +90,7 @@ def test_ctrl_c_in_a_command_ends_with_one_line_and_130(monkeypatch: pytest.Monk
 _MANY = """
 import os, signal, sys
 from dataset_scripts.plumbing.processes import map_in_order
-from radir_cli.ending import end
+from radir.commands.ending import end
 import time
 
 def items():
@@ -146,7 +146,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 def test_bars_of_libraries_too_are_few_in_a_log_file() -> None:
     code = (
-        "import radir_cli, time\nfrom tqdm.auto import tqdm\nfrom datasets.utils import tqdm as theirs\n"
+        "import radir.commands, time\nfrom tqdm.auto import tqdm\nfrom datasets.utils import tqdm as theirs\n"
         "for bar in (tqdm, theirs):\n for _ in bar(range(200000)): pass\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

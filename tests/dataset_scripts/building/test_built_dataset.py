@@ -192,7 +192,7 @@ def test_a_dataset_that_is_replaced_while_it_is_read_is_not_mixed(folder: Path, 
 _READ = """
 import sys, time
 from pathlib import Path
-from dataset_scripts.folder import BuiltDataset
+from dataset_scripts.building.built_dataset import BuiltDataset
 data = BuiltDataset(Path(sys.argv[1]))
 rows = data.studies("train")
 rows[0], rows.sort("report"), data.digest
