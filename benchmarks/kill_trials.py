@@ -20,6 +20,7 @@ from typing import Any
 
 from kill_commands import Command, call
 from kill_hub import Hub
+from tqdm import tqdm
 
 LIMIT_SECONDS = 300  # of a run again: beyond that it hangs
 EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir")
@@ -104,6 +105,9 @@ class Place:
         os.dup2(log, 2)
         os.environ["TMPDIR"], tempfile.tempdir = str(self.temporary), None
         os.chdir(self.folder)
+        tqdm.set_lock(
+            threading.RLock()
+        )  # the usual one is shared with other trials, and a kill leaves it held
         faulthandler.dump_traceback_later(LIMIT_SECONDS / 2)
         count_events(self.events, kill_at)
         work()
@@ -175,19 +179,23 @@ def ending(work: Callable[[], None]) -> int:
 def wait(child: int, seconds: float = LIMIT_SECONDS, group: bool = True) -> int | None:
     """A child's exit code (negative: the signal); after `seconds` it is killed, which gives None."""
     end, parent = time.monotonic() + seconds, os.getppid()
-    while time.monotonic() < end and os.getppid() == parent:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
     try:
-        (os.killpg if group else os.kill)(child, signal.SIGKILL)
-    except ProcessLookupError:  # it leads no group yet
-        os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    if os.getppid() != parent:
-        raise RuntimeError("whoever asked for the trials is gone")
-    return None
+        while time.monotonic() < end:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                child = 0
+                return os.waitstatus_to_exitcode(status)
+            if os.getppid() != parent:
+                raise RuntimeError("whoever asked for the trials is gone")
+            time.sleep(0.002)
+        return None
+    finally:
+        if child:
+            try:
+                (os.killpg if group else os.kill)(child, signal.SIGKILL)
+            except ProcessLookupError:  # it leads no group yet
+                os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def tree_of(folder: Path) -> Tree:
