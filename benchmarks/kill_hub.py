@@ -21,6 +21,8 @@ class Hub:
         if not self.child:
             os.close(self._ask)
             _serve(questions, answers)
+        os.close(questions)
+        os.close(answers)  # so that a Hub that is gone is noticed
         self._reader = os.fdopen(self._answers, "r")
         self.url = json.loads(self._reader.readline())
 

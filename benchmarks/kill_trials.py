@@ -105,9 +105,7 @@ class Place:
         os.dup2(log, 2)
         os.environ["TMPDIR"], tempfile.tempdir = str(self.temporary), None
         os.chdir(self.folder)
-        tqdm.set_lock(
-            threading.RLock()
-        )  # the usual one is shared with other trials, and a kill leaves it held
+        tqdm.set_lock(threading.RLock())  # the usual one is shared with other trials, and kills leave it held
         faulthandler.dump_traceback_later(LIMIT_SECONDS / 2)
         count_events(self.events, kill_at)
         work()
