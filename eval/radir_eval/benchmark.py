@@ -10,7 +10,7 @@ The folder it writes, each file whole or not at all:
     manifest.json       which of these files, and of report.html, are there
 Two hidden folders beside them make an interrupted evaluation go on, and a later one start from what is known:
     .tasks/             metrics of each model in each task, see `radir_eval.task_cache`
-    .cache/             vectors of the models, see `radir_eval.rankers.vector_cache`; or elsewhere
+    .cache/             vectors of the models, see `radir_eval.rankers.vector_store`; or elsewhere
 Both hold what follows from models and dataset, and may be deleted at any time.
 """
 
@@ -28,8 +28,8 @@ from dataset_scripts.building.built_dataset import BuiltDataset
 from dataset_scripts.plumbing.atomic import atomic_path
 from radir_eval.labels.precision_by_label import score_gold
 from radir_eval.protocol import Protocol
+from radir_eval.rankers.encoder import open_all
 from radir_eval.rankers.terms import terms_of
-from radir_eval.rankers.vector_cache import cached
 from radir_eval.rankers.vectors import Ranker, Ranking, check_names
 from radir_eval.report.examples import MOST_HEAT_MAPS, collect_examples, draw_heat_maps
 from radir_eval.results_folder import (
@@ -108,7 +108,7 @@ def _evaluate(
     heat_maps: int,
 ) -> dict[str, Any]:
     parts = TaskCache(out / TASKS, items, protocol, sources)
-    rankings = {source.name: source.open(items) for source in cached(sources, cache)}
+    rankings = open_all(sources, items, cache)
     scored = score_tasks(items, rankings, protocol, progress, parts)
     results = _results(items, sources, rankings, scored, protocol, parts)
     shown = {source.name: rankings[source.name] for source in sources if not source.reference} or rankings

@@ -1,7 +1,7 @@
-"""The one interface of the baselines, and the source that ranks any of them by its holistic features."""
+"""The one interface of the baselines, and the encoder that ranks any of them by its holistic features."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from dataset_scripts.building.provenance import known_data
 from modeling_radir.inference import BATCH_VALUES
 from radir_eval.fingerprint import code_digest
-from radir_eval.rankers.encoder import Encoder, Encoding
+from radir_eval.rankers.encoder import Encoder
 from radir_eval.retrieval_split import RetrievalSplit
 
 
@@ -97,7 +96,7 @@ def unit(features: Tensor) -> Tensor:
 
 
 class BaselineEmbeddings(Encoder):
-    """A baseline as a source: its holistic features rank under every anatomy, as in the paper (section 5.1).
+    """A baseline as a ranker: its holistic features rank under every anatomy, as in the paper (section 5.1).
 
     Args:
         baseline: which.
@@ -132,43 +131,22 @@ class BaselineEmbeddings(Encoder):
         where = self.location or getattr(self.baseline, "hub_id", None)
         return None if where is None else known_data(where)
 
-    def encoding(self, items: RetrievalSplit) -> Encoding:
-        return _BaselineEncoding(self, items)
+    def load_model(self) -> Baseline:
+        return self.baseline.load(self.location, self.device)
 
-
-class _BaselineEncoding(Encoding):
-    """A loaded baseline, encoding the items of one split."""
-
-    def __init__(self, source: BaselineEmbeddings, items: RetrievalSplit) -> None:
-        self._source, self._items = source, items
-        self._model = source.baseline.load(source.location, source.device)
-
-    def images(self, start: int) -> Iterator[tuple[np.ndarray, None]]:
+    def encode_images(
+        self, model: Baseline, items: RetrievalSplit, positions: Iterable[int], conditions: Sequence[str]
+    ) -> Iterator[tuple[np.ndarray, None]]:
         batch: list[Tensor] = []
-        for position in self._bar(range(start, len(self._items)), "images", "image"):
-            one = self._model.preprocess(self._items.image(position))
+        for position in positions:
+            one = model.preprocess(items.image(position))
             batch.append(one)
-            if len(batch) == self._source.batch_size or (len(batch) + 1) * one.numel() > BATCH_VALUES:
-                yield self._checked(self._model.encode_images(torch.stack(batch))), None
+            if len(batch) == self.batch_size or (len(batch) + 1) * one.numel() > BATCH_VALUES:
+                yield model.encode_images(torch.stack(batch)).numpy(), None
                 batch.clear()
         if batch:
-            yield self._checked(self._model.encode_images(torch.stack(batch))), None
+            yield model.encode_images(torch.stack(batch)).numpy(), None
 
-    def texts(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
-        size = self._source.batch_size
-        for start in self._bar(range(0, len(texts), size), "reports", "batch"):
-            encoded = self._model.encode_texts(texts[start : start + size])
-            if encoded is None:
-                return
-            yield self._checked(encoded)
-
-    def _bar(self, over: range, what: str, unit_name: str) -> Any:
-        title = f"{self._source.name}: {what}"
-        return tqdm(over, desc=title, unit=unit_name, disable=not self._source.progress)
-
-    def _checked(self, features: Tensor) -> np.ndarray:
-        if not bool(features.isfinite().all()):
-            raise ValueError(
-                f"{self._source.name} gives vectors that are not finite: its checkpoint is damaged"
-            )
-        return features.numpy()
+    def encode_texts(self, model: Baseline, texts: Sequence[str]) -> np.ndarray | None:
+        encoded = model.encode_texts(texts)
+        return None if encoded is None else encoded.numpy()

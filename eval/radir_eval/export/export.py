@@ -13,7 +13,7 @@ from radir_eval.export.judged_tasks import GAIN_SCALE, judged_tasks
 from radir_eval.export.mteb_folder import export_gains_folder
 from radir_eval.export.trec import EXPORT, export_trec
 from radir_eval.protocol import Protocol
-from radir_eval.rankers.vector_cache import cached
+from radir_eval.rankers.encoder import open_all
 from radir_eval.rankers.vectors import Ranker, check_names
 from radir_eval.retrieval_split import RetrievalSplit
 
@@ -108,8 +108,7 @@ def _export(
 ) -> Exported:
     trec, gains = out / TREC, out / GAINS
     tasks = judged_tasks(items, protocol, options.anatomies)
-    kept = cached(sources, cache) if cache is not None else sources
-    rankings = {source.name: source.open(items) for source in kept}
+    rankings = open_all(sources, items, cache)
     depth = options.depth or max(*protocol.ks_unconditional, *protocol.ks_conditional)
     with atomic_path(trec) as folder:
         export_trec(tasks, rankings, folder, depth, options.scale, progress)

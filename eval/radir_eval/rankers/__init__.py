@@ -1,3 +1,3 @@
-"""What ranks candidates: `vectors` has the interface, the references and vectors from files; `encoder` and
-`vector_cache` encode what is not there yet; `radir_model` and `radir_heat_maps` are a RadIR model.
+"""What ranks candidates: `vectors` has the interface, the references and vectors from files; `encoder`
+encodes what is not in a `vector_store`; `radir_model` and `radir_heat_maps` are a RadIR model.
 """

@@ -1,66 +1,90 @@
-"""Sources that encode: images and report texts become vectors batch by batch, in memory or on disk.
+"""Rankers that encode: images and report texts become vectors batch by batch.
 
-An `Encoder` says how to load its model and what decides its vectors; `encode` asks it for what is not there
-yet, so that vectors that are kept (see `radir_eval.rankers.vector_cache`) resume an interrupted run.
+An `Encoder` says how to load its model and what decides its vectors. `open` asks it for what is not in its
+`VectorStore` yet, so that vectors that are kept resume an interrupted run.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from tqdm.auto import tqdm
 
-from radir_eval.rankers.vectors import ArrayRanking, Ranker
+from dataset_scripts.plumbing.atomic import remove_leftovers
+from dataset_scripts.plumbing.outputs import claim
+from radir_eval.rankers.vector_store import VectorStore
+from radir_eval.rankers.vectors import ArrayRanking, Ranker, Ranking
+from radir_eval.results_folder import private
 from radir_eval.retrieval_split import WHOLE, RetrievalSplit
 
-HOLISTIC, CONDITIONAL, TEXTS = "holistic", "conditional", "texts"  # the arrays that `encode` fills
-
-
-class Encoding(ABC):
-    """A loaded model at work on the items of one split.
-
-    Attributes:
-        conditions: names of the Q anatomies under which it embeds; () of a model without conditions.
-    """
-
-    conditions: tuple[str, ...] = ()
-
-    @abstractmethod
-    def images(self, start: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Vectors of the images from a position on, each image read and encoded once.
-
-        Args:
-            start: the first position; 0, or where an earlier batch ended, so that the batches are the same.
-
-        Yields:
-            (B, d) float32 holistic, finite, and (Q, B, d') float32, None without conditions.
-        """
-
-    @abstractmethod
-    def texts(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
-        """Vectors (B, d) float32, finite, of texts, batch by batch; nothing at all without a text tower."""
+HOLISTIC, CONDITIONAL, TEXTS = "holistic", "conditional", "texts"  # the arrays of a store
 
 
 class Encoder(Ranker):
-    """A source that ranks by the vectors that it encodes; those of equal fingerprints are equal."""
+    """A ranker by the vectors that its model gives; those of equal fingerprints are equal.
+
+    Attributes:
+        batch_size: report texts at a time.
+        progress: show progress bars.
+    """
+
+    batch_size: int
+    progress: bool
 
     @abstractmethod
     def fingerprint(self) -> str | None:
         """All that decides the vectors: weights, settings, processor, code; None if it cannot be told."""
 
     @abstractmethod
-    def encoding(self, items: RetrievalSplit) -> Encoding:
-        """Load the model.
+    def load_model(self) -> Any:
+        """What the methods below are given; loaded only if a vector is missing, and let go afterwards.
 
         Raises:
-            ValueError: it cannot be loaded, or does not fit the items.
+            ValueError: it cannot be loaded.
         """
 
-    def open(self, items: RetrievalSplit) -> ArrayRanking:
-        """Encode all in memory: N x (Q + 1) vectors; `vector_cache` keeps them on disk instead."""
-        return encode(self, items, MemoryVectors())
+    @abstractmethod
+    def encode_images(
+        self, model: Any, items: RetrievalSplit, positions: Iterable[int], conditions: Sequence[str]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Vectors of the images at these positions, each image read and encoded once, batch by batch.
+
+        Yields:
+            (B, d) float32 holistic, and (Q, B, d') float32 under the Q conditions; None without conditions,
+            and from a model that takes none.
+        """
+
+    @abstractmethod
+    def encode_texts(self, model: Any, texts: Sequence[str]) -> np.ndarray | None:
+        """Vectors (B, d) float32 of the texts of one batch; None without a text tower."""
+
+    def open(self, items: RetrievalSplit, cache: Path | None = None) -> ArrayRanking:
+        """See `Ranker.open`.
+
+        Args:
+            items: the split.
+            cache: folder for the vectors of any number of encoders and datasets, made if missing; None keeps
+                all N x (Q + 1) vectors in memory.
+
+        Raises:
+            ValueError: the model cannot be loaded, a vector is not finite, the split has no report text, or
+                the cache is damaged or its disk full.
+        """
+        fingerprint = None if cache is None else self.fingerprint()
+        if cache is None or fingerprint is None:
+            return _ranking(self, items, VectorStore())
+        decides = {"vectors_of": fingerprint, **items.identity}
+        key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+        folder = private(cache) / key[:32]
+        with claim(folder):  # evaluations may share the cache
+            remove_leftovers(folder)
+            return _ranking(self, items, VectorStore(folder, decides))
 
     def heat_map(
         self, items: RetrievalSplit, position: int, anatomy: str, hit: int | None = None
@@ -69,116 +93,85 @@ class Encoder(Ranker):
         return None
 
 
-class Vectors(ABC):
-    """Float32 arrays that are filled from the front to the back along their N axis.
-
-    Attributes:
-        about: what `finish` was given; None as long as something is missing.
-    """
-
-    about: dict[str, Any] | None = None
-
-    @abstractmethod
-    def array(self, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        """The array of a name, made at the first call with a shape."""
-
-    @abstractmethod
-    def count(self, name: str) -> int:
-        """How many of an array's items are there."""
-
-    @abstractmethod
-    def mark(self, name: str, count: int) -> None:
-        """Say that so many of an array's items are there."""
-
-    @abstractmethod
-    def save(self) -> None:
-        """Write what is not written yet."""
-
-    def finish(self, about: dict[str, Any]) -> None:
-        """Say that all is there."""
-        self.about = about
+def open_all(rankers: Sequence[Ranker], items: RetrievalSplit, cache: Path | None) -> dict[str, Ranking]:
+    """The rankings of a split by name; encoders keep their vectors in the cache, if there is one."""
+    return {
+        ranker.name: ranker.open(items, cache) if isinstance(ranker, Encoder) else ranker.open(items)
+        for ranker in rankers
+    }
 
 
-class MemoryVectors(Vectors):
-    """Arrays in memory."""
-
-    def __init__(self) -> None:
-        self._arrays: dict[str, np.ndarray] = {}
-        self._counts: dict[str, int] = {}
-
-    def array(self, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        if shape is not None and name not in self._arrays:
-            self._arrays[name] = np.empty(shape, dtype=np.float32)
-        return self._arrays[name]
-
-    def count(self, name: str) -> int:
-        return self._counts.get(name, 0)
-
-    def mark(self, name: str, count: int) -> None:
-        self._counts[name] = count
-
-    def save(self) -> None:
-        """Nothing: memory is all there is."""
-
-
-def encode(encoder: Encoder, items: RetrievalSplit, vectors: Vectors) -> ArrayRanking:
-    """The ranking of an encoder's vectors; what is not among the vectors yet is encoded.
-
-    Args:
-        encoder: its model is loaded only if something is missing.
-        items: the split.
-        vectors: empty, or with what an earlier call for the same items and fingerprint left.
-
-    Raises:
-        ValueError: the model cannot be loaded, or the split has no report text.
-    """
+def _ranking(encoder: Encoder, items: RetrievalSplit, store: VectorStore) -> ArrayRanking:
+    """The ranking of an encoder's vectors; what is not in the store yet is encoded."""
     texts = [items.text(int(position), WHOLE) for position in items.members(WHOLE)]
     if not texts:
         raise ValueError(
             f"{items.dataset.name}/{items.split} has no report text: there is nothing to retrieve by"
         )
     unique = list(dict.fromkeys(texts))
-    if vectors.about is None:
-        encoding = encoder.encoding(items)
-        try:
-            _encode_images(encoding, vectors, len(items))
-            _encode_texts(encoding, vectors, unique)
-        finally:
-            vectors.save()
-        vectors.finish({"conditions": list(encoding.conditions), "texts": vectors.count(TEXTS)})
-    assert vectors.about is not None
-    conditions = vectors.about["conditions"]
-    by_anatomy = dict(zip(conditions, vectors.array(CONDITIONAL), strict=True)) if conditions else {}
-    reports = _of_items(items, vectors.array(TEXTS), texts, unique) if vectors.about["texts"] else None
-    return ArrayRanking(vectors.array(HOLISTIC), by_anatomy, reports, partial(encoder.heat_map, items))
+    if store.about is None:
+        _encode(encoder, items, store, unique)
+    assert store.about is not None
+    conditions = store.about["conditions"]
+    by_anatomy = dict(zip(conditions, store.array(CONDITIONAL), strict=True)) if conditions else {}
+    reports = _of_items(items, store.array(TEXTS), texts, unique) if store.about["texts"] else None
+    return ArrayRanking(store.array(HOLISTIC), by_anatomy, reports, partial(encoder.heat_map, items))
 
 
-def _encode_images(encoding: Encoding, vectors: Vectors, count: int) -> None:
-    start = vectors.count(HOLISTIC)
+def _encode(encoder: Encoder, items: RetrievalSplit, store: VectorStore, unique: Sequence[str]) -> None:
+    model = encoder.load_model()
+    conditions = [a["name"] for a in items.anatomies if len(items.members(a["name"])) > 1]
+    try:
+        _encode_images(encoder, model, items, store, conditions)
+        _encode_texts(encoder, model, store, unique)
+    finally:
+        store.save()
+    met = conditions if store.count(CONDITIONAL) else []
+    store.finish({"conditions": met, "texts": store.count(TEXTS)})
+
+
+def _encode_images(
+    encoder: Encoder, model: Any, items: RetrievalSplit, store: VectorStore, conditions: Sequence[str]
+) -> None:
+    count, start = len(items), store.count(HOLISTIC)
     if start == count:
         return
-    for whole, conditional in encoding.images(start):
+    positions = _bar(encoder, range(start, count), "images", "image")
+    for whole, conditional in encoder.encode_images(model, items, positions, conditions):
         stop = start + len(whole)
-        vectors.array(HOLISTIC, (count, whole.shape[1]))[start:stop] = whole
+        _check_finite(encoder, whole)
+        store.array(HOLISTIC, (count, whole.shape[1]))[start:stop] = whole
         if conditional is not None:
-            shape = (len(encoding.conditions), count, conditional.shape[2])
-            vectors.array(CONDITIONAL, shape)[:, start:stop] = conditional
-            vectors.mark(CONDITIONAL, stop)
-        vectors.mark(HOLISTIC, stop)
+            _check_finite(encoder, conditional)
+            store.array(CONDITIONAL, (len(conditions), count, conditional.shape[2]))[:, start:stop] = (
+                conditional
+            )
+            store.mark(CONDITIONAL, stop)
+        store.mark(HOLISTIC, stop)
         start = stop
     assert start == count, f"{start} of {count} images were encoded"
 
 
-def _encode_texts(encoding: Encoding, vectors: Vectors, unique: Sequence[str]) -> None:
-    start = vectors.count(TEXTS)
-    if start == len(unique):
-        return
-    for found in encoding.texts(unique[start:]):
-        stop = start + len(found)
-        vectors.array(TEXTS, (len(unique), found.shape[1]))[start:stop] = found
-        vectors.mark(TEXTS, stop)
-        start = stop
-    assert start in (0, len(unique)), f"{start} of {len(unique)} texts were encoded"
+def _encode_texts(encoder: Encoder, model: Any, store: VectorStore, unique: Sequence[str]) -> None:
+    size, count = encoder.batch_size, len(unique)
+    for start in _bar(encoder, range(store.count(TEXTS), count, size), "reports", "batch"):
+        found = encoder.encode_texts(model, unique[start : start + size])
+        if found is None:
+            return
+        _check_finite(encoder, found)
+        store.array(TEXTS, (count, found.shape[1]))[start : start + len(found)] = found
+        store.mark(TEXTS, start + len(found))
+
+
+def _bar(encoder: Encoder, over: range, what: str, unit: str) -> Any:
+    return tqdm(over, desc=f"{encoder.name}: {what}", unit=unit, disable=not (encoder.progress and over))
+
+
+def _check_finite(encoder: Encoder, vectors: np.ndarray) -> None:
+    if not np.isfinite(vectors).all():
+        raise ValueError(
+            f"{encoder.name} has vectors that are not finite: the checkpoint is damaged or diverged"
+        )
 
 
 def _of_items(

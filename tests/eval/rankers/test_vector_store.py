@@ -11,9 +11,9 @@ import pytest
 import torch
 from radir_eval.benchmark import evaluate_models
 from radir_eval.protocol import Protocol
-from radir_eval.rankers.encoder import Encoder
+from radir_eval.rankers.encoder import Encoder, open_all
 from radir_eval.rankers.radir_model import ModelEmbeddings
-from radir_eval.rankers.vector_cache import STATE, CachedEmbeddings, DiskVectors, cached
+from radir_eval.rankers.vector_store import STATE, VectorStore
 from radir_eval.rankers.vectors import RandomRanker
 from radir_eval.retrieval_split import RetrievalSplit
 from safetensors.torch import load_file, save_file
@@ -69,9 +69,9 @@ def test_vectors_are_those_of_the_encoder_and_encoded_once(
     model: Path, items: RetrievalSplit, tmp_path: Path, encoded: list[int]
 ) -> None:
     plain = source(model).open(items)
-    first = CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+    first = source(model).open(items, tmp_path / "cache")
     assert sum(encoded) == 2 * len(items)
-    again = CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+    again = source(model).open(items, tmp_path / "cache")
     assert sum(encoded) == 2 * len(items)
     for ranking in (first, again):
         assert ranking.conditional
@@ -82,7 +82,7 @@ def test_vectors_are_those_of_the_encoder_and_encoded_once(
 
 
 def test_kept_vectors_stay_on_disk(model: Path, items: RetrievalSplit, tmp_path: Path) -> None:
-    ranking = CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+    ranking = source(model).open(items, tmp_path / "cache")
     for anatomy in (None, "heart"):
         vectors = ranking.image(anatomy)
         assert isinstance(vectors, np.memmap)
@@ -92,22 +92,22 @@ def test_kept_vectors_stay_on_disk(model: Path, items: RetrievalSplit, tmp_path:
 def test_a_kept_model_is_not_loaded_again(
     model: Path, items: RetrievalSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+    source(model).open(items, tmp_path / "cache")
     monkeypatch.setattr("radir_eval.rankers.radir_model.load", lambda *_: pytest.fail("the model was loaded"))
-    CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+    source(model).open(items, tmp_path / "cache")
 
 
 @pytest.mark.parametrize("stop", [4, 8])
 def test_an_interrupted_encoding_goes_on_to_the_same_bytes(
     stop: int, model: Path, items: RetrievalSplit, tmp_path: Path, encoded: list[int]
 ) -> None:
-    CachedEmbeddings(source(model), tmp_path / "whole").open(items)
+    source(model).open(items, tmp_path / "whole")
     encoded[:] = [-stop]
     with pytest.raises(KeyboardInterrupt):
-        CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+        source(model).open(items, tmp_path / "cache")
     assert sum(encoded[1:]) == stop
     encoded.clear()
-    CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+    source(model).open(items, tmp_path / "cache")
     assert sum(encoded) == len(items) - stop
     assert files(tmp_path / "cache") == files(tmp_path / "whole")
 
@@ -115,14 +115,14 @@ def test_an_interrupted_encoding_goes_on_to_the_same_bytes(
 def test_a_killed_encoding_goes_on_from_what_was_saved(
     model: Path, items: RetrievalSplit, tmp_path: Path, encoded: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    CachedEmbeddings(source(model), tmp_path / "whole").open(items)
+    source(model).open(items, tmp_path / "whole")
     encoded[:] = [-8]
     with monkeypatch.context() as patch:
-        patch.setattr(DiskVectors, "save", lambda self: None)  # as if the process had no time to
+        patch.setattr(VectorStore, "save", lambda self: None)  # as if the process had no time to
         with pytest.raises(KeyboardInterrupt):
-            CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+            source(model).open(items, tmp_path / "cache")
     encoded.clear()
-    CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+    source(model).open(items, tmp_path / "cache")
     assert sum(encoded) == len(items)
     assert files(tmp_path / "cache") == files(tmp_path / "whole")
 
@@ -144,10 +144,10 @@ def change_processor(model: Path) -> None:
 def test_a_changed_model_never_reads_the_vectors_of_the_old_one(
     change: Any, model: Path, items: RetrievalSplit, tmp_path: Path, encoded: list[int]
 ) -> None:
-    old = CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+    old = source(model).open(items, tmp_path / "cache")
     change(model)
     encoded.clear()
-    new = CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+    new = source(model).open(items, tmp_path / "cache")
     assert sum(encoded) == len(items)
     assert not np.allclose(new.image(None), old.image(None), atol=1e-6)
     np.testing.assert_array_equal(new.image(None), source(model).open(items).image(None))
@@ -156,39 +156,38 @@ def test_a_changed_model_never_reads_the_vectors_of_the_old_one(
 def test_a_new_card_or_another_place_changes_nothing(
     model: Path, items: RetrievalSplit, tmp_path: Path, encoded: list[int]
 ) -> None:
-    CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+    source(model).open(items, tmp_path / "cache")
     (model / "README.md").write_text("A card.")
     (model / "training.json").write_text("{}")
     moved = model.rename(tmp_path / "moved")
     encoded.clear()
-    CachedEmbeddings(source(moved), tmp_path / "cache").open(items)
+    source(moved).open(items, tmp_path / "cache")
     assert encoded == []
 
 
 def test_another_dataset_or_split_has_vectors_of_its_own(
     model: Path, items: RetrievalSplit, helpers: SimpleNamespace, tmp_path: Path, encoded: list[int]
 ) -> None:
-    CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+    source(model).open(items, tmp_path / "cache")
     encoded.clear()
-    CachedEmbeddings(source(model), tmp_path / "cache").open(RetrievalSplit(items.dataset, "train"))
+    source(model).open(RetrievalSplit(items.dataset, "train"), tmp_path / "cache")
     other = RetrievalSplit(helpers.FakeDataset(n_studies=12, seed=1), "test")
-    CachedEmbeddings(source(model), tmp_path / "cache").open(other)
+    source(model).open(other, tmp_path / "cache")
     assert sum(encoded) == len(items) + len(other)
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
-def test_only_what_encodes_is_cached(model: Path, tmp_path: Path) -> None:
-    random = RandomRanker()
-    first, second = cached([source(model), random], tmp_path)
-    assert isinstance(first, CachedEmbeddings)
-    assert (first.name, second) == ("radir", random)
+def test_only_what_encodes_is_cached(model: Path, items: RetrievalSplit, tmp_path: Path) -> None:
+    rankings = open_all([source(model), RandomRanker()], items, tmp_path / "cache")
+    assert list(rankings) == ["radir", "random"]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_nothing_is_kept_of_an_encoder_whose_content_cannot_be_told(
     model: Path, items: RetrievalSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ModelEmbeddings, "fingerprint", lambda self: None)
-    ranking = CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+    ranking = source(model).open(items, tmp_path / "cache")
     assert ranking.conditional
     assert not (tmp_path / "cache").exists()
 
@@ -198,18 +197,18 @@ def test_a_full_disk_is_said_before_anything_is_encoded_into_it(
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=100))
     with pytest.raises(ValueError, match="has 100 left"):
-        CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+        source(model).open(items, tmp_path / "cache")
 
 
 def test_a_damaged_folder_is_named(model: Path, items: RetrievalSplit, tmp_path: Path) -> None:
-    CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+    source(model).open(items, tmp_path / "cache")
     (state,) = (tmp_path / "cache").rglob(STATE)
     (state.parent / "holistic.npy").write_bytes(b"")
     with pytest.raises(ValueError, match="is damaged"):
-        CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+        source(model).open(items, tmp_path / "cache")
     state.write_text("{}")
     with pytest.raises(ValueError, match="delete"):
-        CachedEmbeddings(source(model), tmp_path / "cache").open(items)
+        source(model).open(items, tmp_path / "cache")
 
 
 def test_an_evaluation_keeps_vectors_beside_its_results_or_where_it_is_told(
