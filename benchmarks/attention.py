@@ -1,4 +1,4 @@
-"""Do attention maps point at the finding? The pointing game on phantom radiographs, whose truth is known.
+"""Do heat-maps point at the finding? The pointing game on phantom radiographs, whose truth is known.
 
     python benchmarks/attention.py [--demo runs/demo] > benchmarks/results/attention.md
 
@@ -51,7 +51,7 @@ def region(number: int, seed: int, size: int, anatomy: str) -> np.ndarray:
 
 
 def cases(demo: Path, model: RadIRModel, processor: object, images: int, each: int) -> Iterator[Case]:
-    """For each anatomy of the phantom that the model knows, up to `each` images that show a finding of it."""
+    """For each anatomy of the phantom and the model, up to `each` images that show a finding of it."""
     options = json.loads((demo / "phantom-cxr" / "build.json").read_text(encoding="utf-8"))["options"]
     seed, size = options["seed"], options["size"]
     studies = load_dataset(str(demo / "phantom-cxr"), "studies", split="test").select(range(images))
@@ -131,10 +131,10 @@ def main() -> None:
     torch.manual_seed(0)
     untrained = RadIRModel(model.config).eval()
     maps: dict[str, MapOf] = {
-        "attention_map with the nearest image as hit": lambda x, a, h: attention_map(model, x, a, h),
-        "attention_map alone": lambda x, a, h: attention_map(model, x, a),
+        "heat-map with the nearest image as hit": lambda x, a, h: attention_map(model, x, a, h),
+        "heat-map alone": lambda x, a, h: attention_map(model, x, a),
         "the fusion's attention weights, averaged": lambda x, a, h: fusion_weights(model, x, a, h),
-        "attention_map of the model before training": lambda x, a, h: attention_map(untrained, x, a),
+        "heat-map of the model before training": lambda x, a, h: attention_map(untrained, x, a),
     }
     found: dict[str, list[np.ndarray]] = {name: [] for name in maps}
     seconds = dict.fromkeys(maps, 0.0)
@@ -148,7 +148,7 @@ def main() -> None:
             found[name].append(scores(heat, case.regions))
     count = sum(len(part) for part in next(iter(found.values())))
     sys.stdout.write(
-        f"# Attention maps of the demo's model, {machine()}\n\n{count} findings of {anatomies} anatomies on "
+        f"# Heat-maps of the demo's model, {machine()}\n\n{count} findings of {anatomies} anatomies on "
         f"test images. The region of a finding: the pixels that change with it, and {TOLERANCE_CM} cm around "
         f"(half a token). Means with standard errors; one thread.\n\n{table(found, seconds)}\n"
     )

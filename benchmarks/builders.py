@@ -1,8 +1,8 @@
-"""All five builders through the front door: what they print, and their wall time.
+"""All five builders by the command line: what they print, and their wall time.
 
     python benchmarks/builders.py --shared ../shared/data > benchmarks/results/builders.md
 
-MIMIC-CXR-JPG and CT-RATE are stood for by open data in their layouts (benchmarks/shaped_trees.py).
+Open data in the layouts of MIMIC-CXR-JPG and CT-RATE stand in for them (benchmarks/shaped_trees.py).
 """
 
 import argparse

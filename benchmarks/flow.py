@@ -3,7 +3,7 @@
     python benchmarks/flow.py open-i --source DIR > benchmarks/results/open-i.md
     python benchmarks/flow.py phantom-ct > benchmarks/results/phantom-ct.md
 
-Each step is the command that the README names, in a process of its own; further options go to `radir build`.
+Each step is a command of the documents, in a process of its own; further options go to `radir build`.
 Models that are trained already are not trained again; their training time is then the one that
 training.json holds.
 """

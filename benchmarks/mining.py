@@ -2,14 +2,14 @@
 
     python benchmarks/mining.py --open-i DIR --ct CSV > benchmarks/results/mining.md
 
-Reports repeat their sentences and the miner keeps the anatomies of those met last, so a benchmark that feeds
+Reports repeat their sentences and the miner keeps the anatomies of the most recent, so a benchmark that feeds
 the same reports again and again would measure that store alone. Here every rate says what repeats:
 
 - distinct: each report of the collection once, nothing kept from before;
-- no repeats: a number of its own ends each sentence of each report, so that none is ever met twice.
+- no repeats: a number of its own ends each sentence of each report, so that none occurs twice.
 
 Every rate is the median of several runs. Stages and spaCy's competitors read private attributes of the miner:
-the stages of one sentence and the spelled-out terms are nobody else's business.
+the stages of one sentence and the spelled-out terms have no public interface.
 """
 
 import argparse
@@ -44,9 +44,9 @@ COPIES = {"cxr": 8, "ct": 32}  # of the collection, for the rates of several pro
 SAMPLE = 200
 MEMORY_REPORTS = 40_000  # fills the store of sentences of two processes
 
-NOTES = """Reports repeat their sentences, and the miner keeps the anatomies of the 65,536 that it met last.
+NOTES = """Reports repeat their sentences, and the miner keeps the anatomies of the 65,536 most recent.
 So *distinct* mines each report of the collection once with nothing kept from before, and *no repeats* ends
-each sentence with a number of its own, so that no sentence is ever met twice: the slowest case. Feeding the
+each sentence with a number of its own, so that no sentence occurs twice: the slowest case. Feeding the
 same reports again would be the fastest, and is not shown. CXR reports are raw (sections to findings; those
 without a findings section count too), CT reports are findings sections. Medians of {repeats} runs, in CPU
 seconds for one process and in seconds by the clock for two.
@@ -153,12 +153,12 @@ def speed_table(corpora: dict[str, list[str]], repeats: int) -> str:
 
 
 def repeats_table(corpora: dict[str, list[str]]) -> str:
-    lines = ["| Reports | Sentences | Different | Met before |", "| --- | ---: | ---: | ---: |"]
+    lines = ["| Reports | Sentences | Different | Seen before |", "| --- | ---: | ---: | ---: |"]
     for name, reports in corpora.items():
         sentences = [s for report in reports for s in split_sentences(findings_of(name, report))]
         different = len(set(sentences))
-        met = 1 - different / len(sentences)
-        lines.append(f"| {name} | {len(sentences):,} | {different:,} | {met:.0%} |")
+        seen = 1 - different / len(sentences)
+        lines.append(f"| {name} | {len(sentences):,} | {different:,} | {seen:.0%} |")
     return "\n".join(lines)
 
 
@@ -222,7 +222,7 @@ def memory_table(open_i: Path) -> str:
 
 
 def spacy_miners(miner: FindingsMiner) -> dict[str, Callable[[str], dict[str, str]]]:
-    """Sentence splitter + PhraseMatcher over our terms; sentences merge into the same wholes."""
+    """Sentence splitter + PhraseMatcher over the ontology's terms; sentences merge into the same wholes."""
     import medspacy.sentence_splitting  # noqa: F401 - registers medspacy_pyrush
     import spacy
     from loguru import logger

@@ -232,7 +232,7 @@ def coverage(texts: Iterable[str], miner: FindingsMiner) -> str:
 
 
 def write_misses(path: Path, reports: list[Report], meanings: Meanings) -> None:
-    """Every annotation that mining did not find, for reading; reports are not ours to publish."""
+    """Every annotation that mining did not find, for reading. It holds reports: not to be published."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["uid", "term", "anatomy", "mentioned", "text"])

@@ -1,4 +1,4 @@
-"""Training steps of our models beside their towers alone and open_clip; 90 anatomies beside one.
+"""Training steps of RadIR models beside their towers alone and open_clip; 90 anatomies beside one.
 
     python benchmarks/models.py > benchmarks/results/models.md
 

@@ -49,7 +49,7 @@ def read_cases(path: Path) -> tuple[list[tuple[str, tuple[int, int], bool]], int
     return cases, dropped
 
 
-def ours(sentence: str, span: tuple[int, int]) -> bool:
+def radir(sentence: str, span: tuple[int, int]) -> bool:
     """Judge by ``dataset_scripts.relevance.lexical.negation``."""
     return assert_status(sentence, [span])[0] == NEGATED
 
@@ -108,7 +108,7 @@ def main() -> None:
     cases, dropped = read_cases(parser.parse_args().sentences)
     negated = sum(case[2] for case in cases)
     results = {
-        "radir": measure(ours, cases),
+        "radir": measure(radir, cases),
         "medspaCy ConText": measure(medspacy_judge(), cases),
         "NegEx, as published": NEGEX_2001,
     }

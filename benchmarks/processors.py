@@ -31,7 +31,6 @@ from tests.made_up.dicom import write_series
 from tests.made_up.volumes import save_turned
 
 SHAPE, SPACING = (150, 512, 512), (2.0, 0.7, 0.7)
-GOAL_SECONDS, GOAL_OPEN_MS = 3.0, 50.0
 
 
 def scan() -> Volume:
@@ -106,7 +105,7 @@ def best_seconds(run: Callable[[], Any], repeats: int) -> tuple[float, Any]:
 
 
 def table(folder: Path, repeats: int) -> list[str]:
-    """All ways of making the scan ready, and how far the others' pixel values are from ours."""
+    """All ways of making the scan ready, and how far the others' pixel values are from RadIR's."""
     processor, volume = RadIRCTImageProcessor(), scan()
     path, npy = save_turned(folder / "scan.nii.gz", volume, "IPL"), folder / "scan.npy"
     write_series(folder / "series", volume.hu, SPACING)
@@ -135,10 +134,6 @@ def table(folder: Path, repeats: int) -> list[str]:
         "",
         f"Of the first line {reading:.2f} s are reading and decompressing {path.stat().st_size / 1e6:.0f} MB."
         f" The prepared file ({npy.stat().st_size / 1e6:.0f} MB) opens in {1e3 * opening:.1f} ms.",
-        "",
-        f"Goals: a scan ready in under {GOAL_SECONDS:.0f} s on 2 cores: "
-        f"{'met' if first is not None and first < GOAL_SECONDS else 'MISSED'}; the prepared form opens in "
-        f"under {GOAL_OPEN_MS:.0f} ms: {'met' if 1e3 * opening < GOAL_OPEN_MS else 'MISSED'}.",
     ]
     return lines
 

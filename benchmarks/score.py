@@ -1,4 +1,4 @@
-"""RaTEScore of 1,000 pairs of report texts, line by line: ours beside the package's, with the same models.
+"""RaTEScore of 1,000 pairs of report texts, line by line: RadIR beside the package, with the same models.
 
     python benchmarks/score.py --open-i DIR > benchmarks/results/score.md
 
@@ -45,9 +45,9 @@ PAGE = """# Scoring {pairs:,} pairs of Open-i findings, {machine}
 `python benchmarks/score.py --open-i ../shared/data/open-i`
 
 {pairs:,} findings sections as references, the next {pairs:,} as candidates, line by line; {unique:,} of the
-{texts:,} texts are different. RaTEScore {package} and ours read the same two tiny models with random
+{texts:,} texts are different. RaTEScore {package} and RadIR read the same two tiny models with random
 weights (1 and 2 layers, 32 wide), loaded before the clock runs, on one CPU thread. CPU seconds, best of
-{runs} (package) and {our_runs} (ours). Load of the machine before and after: {before:.1f}, {after:.1f}.
+{runs} (package) and {our_runs} (RadIR). Load of the machine before and after: {before:.1f}, {after:.1f}.
 
 | | seconds | pairs a second | ratio |
 | --- | ---: | ---: | ---: |
@@ -62,7 +62,7 @@ tokenising, calls), so the ratio is what batching and de-duplication save there,
 models (both of base size, 768 wide) sees. With those nearly all of the time is the models', and these are the
 pieces that go through them:
 
-| pieces | package | ours | ratio |
+| pieces | package | RadIR | ratio |
 | --- | ---: | ---: | ---: |
 | sentences through the NER | {sentences:,} | {unique_sentences:,} | {sentence_ratio:.1f} |
 | entity texts through the encoder | {entities:,} | {unique_entities:,} | {entity_ratio:.1f} |
@@ -110,14 +110,14 @@ def read_findings(folder: Path) -> list[str]:
 
 
 def compare(candidates: Sequence[str], references: Sequence[str], runs: int, our_runs: int) -> dict[str, Any]:
-    """Score the pairs by the package and by ours; return what the page says of it."""
+    """Score the pairs by the package and by RadIR; return what the page says of it."""
     from RaTEScore import RaTEScore
 
     with tempfile.TemporaryDirectory() as folder:
         ner, encoder = make_models(Path(folder), [*candidates, *references])
         scorer = RateScoreExtractor(ner=ner, encoder=encoder, device="cpu")
         score_texts(candidates[:2], references[:2], scorer)  # loads the models
-        ours_time, ours = best(lambda: score_texts(candidates, references, scorer), our_runs)
+        seconds_here, scores = best(lambda: score_texts(candidates, references, scorer), our_runs)
         rows = []
         for size in (1, 64):
             package = RaTEScore(bert_model=ner, eval_model=encoder, batch_size=size, use_gpu=False)
@@ -126,12 +126,12 @@ def compare(candidates: Sequence[str], references: Sequence[str], runs: int, our
             rows.append((name, seconds))
         facts = pieces(scorer, candidates, references)
         sound = untied(scorer, candidates, references)
-    rows.append(("ours", ours_time))
+    rows.append(("RadIR", seconds_here))
     table = [
-        f"| {name} | {seconds:.2f} | {len(ours) / seconds:,.0f} | {rows[0][1] / seconds:.1f} |"
+        f"| {name} | {seconds:.2f} | {len(scores) / seconds:,.0f} | {rows[0][1] / seconds:.1f} |"
         for name, seconds in rows
     ]
-    gaps = np.abs(ours - np.array(theirs))
+    gaps = np.abs(scores - np.array(theirs))
     return facts | {
         "table": "\n".join(table),
         "worst": gaps[sound].max(),
@@ -181,7 +181,7 @@ def _ties(left: np.ndarray, left_types: np.ndarray, right: np.ndarray, right_typ
 def pieces(
     scorer: RateScoreExtractor, candidates: Sequence[str], references: Sequence[str]
 ) -> dict[str, Any]:
-    """What goes through the models: all pieces in the package, different ones in ours."""
+    """What goes through the models: all pieces in the package, different ones in RadIR."""
     texts = [*candidates, *references]
     sentences = [sentence for text in scorer.split(texts) for sentence in text]
     found = scorer.extract(texts)

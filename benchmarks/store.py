@@ -4,7 +4,7 @@
 
 Made-up texts in MIMIC's numbers: 222,758 studies, 2.6 million texts about one of 90 anatomies and a whole
 report for each study, some 1.2 million of them unique, 300,000 entities of 768 dimensions. Each figure comes
-from a new process. "First version" is how the store was read before it was mapped: Parquet into lists.
+from a new process. "Parquet into lists" reads the same tables whole into Python lists.
 """
 
 import argparse
@@ -104,8 +104,8 @@ def read_records(path: Path) -> Iterator[tuple[str, str, str]]:
             yield from zip(*file.get_batch(i).to_pydict().values(), strict=True)
 
 
-def write_first_version(folder: Path, out: Path) -> None:
-    """Write the Parquet tables that the first version had; its numbers are the same files."""
+def write_parquet(folder: Path, out: Path) -> None:
+    """Write a store's tables as Parquet; its numbers stay the same files."""
     out.mkdir()
     store = EntityStore.load(folder)
     types = [ENTITY_TYPES[t] for t in store.entity_types]
@@ -117,8 +117,8 @@ def write_first_version(folder: Path, out: Path) -> None:
         (out / name).symlink_to(folder / name)
 
 
-class FirstVersion:
-    """How the first version read a store and looked rows up."""
+class ParquetIntoLists:
+    """A store whose tables are read whole into lists, with a dictionary for each anatomy."""
 
     def __init__(self, folder: Path) -> None:
         from safetensors.numpy import load_file
@@ -160,7 +160,7 @@ class PandasKeys:
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "mapped": EntityStore.load,
-    "first": FirstVersion,
+    "parquet": ParquetIntoLists,
     "pandas": PandasKeys,
 }
 
@@ -240,8 +240,8 @@ def step(name: str, folder: Path, more: list[str]) -> dict[str, Any]:
     if name == "half":
         store = EntityStore.load(folder / "mapped")
         return {"seconds": timed(lambda: store.save(folder / "half", dtype="float16"))}
-    if name == "first":
-        return {"seconds": timed(lambda: write_first_version(folder / "mapped", folder / "first"))}
+    if name == "parquet":
+        return {"seconds": timed(lambda: write_parquet(folder / "mapped", folder / "parquet"))}
     if name == "ids":
         known = EntityStore.load(folder / "mapped").keys["study_id"].chunk(0).dictionary
         return {"ids": known.take(np.random.default_rng(1).integers(0, len(known), BATCH)).to_pylist()}
@@ -267,9 +267,9 @@ def report(folder: Path, repeats: int) -> list[str]:
     """Do all steps and return the lines of the result."""
     steps = {name: in_new_process("--step", name, "--folder", folder) for name in ("records", "build")}
     (folder / "ids.json").write_text(json.dumps(in_new_process("--step", "ids", "--folder", folder)))
-    steps |= {n: in_new_process("--step", n, "--folder", folder) for n in ("half", "first")}
+    steps |= {n: in_new_process("--step", n, "--folder", folder) for n in ("half", "parquet")}
     counts = json.loads((folder / "mapped" / "manifest.json").read_text())["counts"]
-    first = (
+    parquet = (
         "entities.parquet",
         "texts.parquet",
         "keys.parquet",
@@ -287,7 +287,7 @@ def report(folder: Path, repeats: int) -> list[str]:
     lines += [f"| {name} | {size(folder / 'mapped', [name]):,.0f} |" for name in FILES]
     lines += [f"| all, float32 | {size(folder / 'mapped', FILES):,.0f} |"]
     lines += [f"| all, float16 | {size(folder / 'half', FILES):,.0f} |"]
-    lines += [f"| first version, float32 | {size(folder / 'first', first):,.0f} |", ""]
+    lines += [f"| Parquet, float32 | {size(folder / 'parquet', parquet):,.0f} |", ""]
     lines += [
         f"Building from {counts['keys']:,} records with a scorer that costs next to nothing: "
         f"{steps['build']['seconds']:.0f} s, {steps['build']['anonymous']:,.0f} MB of memory at its peak, "
@@ -300,8 +300,8 @@ def report(folder: Path, repeats: int) -> list[str]:
         ("mapped, float32", "mapped", "mapped", False),
         ("mapped, float32, nothing in the page cache", "mapped", "mapped", True),
         ("mapped, float16", "mapped", "half", False),
-        ("first version, all read", "first", "first", False),
-        ("pandas and a dictionary, keys alone", "pandas", "first", False),
+        ("Parquet into lists", "parquet", "parquet", False),
+        ("pandas and a dictionary, keys alone", "pandas", "parquet", False),
     ):
         found = opened(folder, reader, where, repeats, cold)
         spans = [f"{found[n] * 1e3:,.2f} ms" for n in ("first lookup", "next anatomy", "again")]
