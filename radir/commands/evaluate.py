@@ -140,7 +140,7 @@ def print_summary(results: dict[str, Any], out: Path) -> None:
     typer.echo(summary_table(results))
     for one in results["left_out"]:
         typer.echo(f"  left out: {one['reason']}")
-    typer.echo(f"figures: {out / 'results.json'}\nreport:  {(out / 'report.html').resolve().as_uri()}")
+    typer.echo(f"figures: {out / 'results.json'}\nreport:  {out / 'report.html'}")
 
 
 def export_run(

@@ -27,7 +27,7 @@ def index(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Embed images under every anatomy, for `radir search`."""
+    """Embed images once for every anatomy, for `radir search`."""
     from dataset_scripts.building.built_dataset import BuiltDataset
     from radir_search.build_index import build_index
     from radir_search.sharing import on_privacy
@@ -41,7 +41,7 @@ def index(
     if as_json:
         print_json(dataclasses.asdict(built))
         return
-    typer.echo(f"{built.folder}: {built.count:,} images under {built.anatomies} anatomies and as a whole")
+    typer.echo(f"{built.folder}: {built.count:,} images, for {built.anatomies} anatomies and as a whole")
     for skipped in built.skipped:
         typer.echo(f"  left out {skipped['path']}: {skipped['reason']}")
     if line := on_privacy(built.data):
@@ -59,7 +59,7 @@ def search(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the indexed images most like one image, as far as an anatomy is concerned."""
+    """Find the indexed images that are most like one image, for one anatomy."""
     from radir_search.query import search_image
 
     anatomy = _resolved(anatomy) if anatomy else None
@@ -95,10 +95,12 @@ def heat_map(
     image: Annotated[Path, typer.Option(help="The query: an image, or a volume's file or folder.")],
     anatomy: Annotated[str, typer.Option(help="Where to look.")],
     out: Annotated[Path, typer.Option(help="The PNG file to write.")],
-    hit: Annotated[Path | None, typer.Option(help="What it was compared with; by default itself.")] = None,
+    hit: Annotated[
+        Path | None, typer.Option(help="The image it was compared with; itself by default.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw where in an image its likeness comes from, as far as an anatomy is concerned."""
+    """Draw which pixels of an image its similarity for one anatomy comes from."""
     from dataset_scripts.plumbing.atomic import atomic_path
     from dataset_scripts.plumbing.outputs import claim
     from modeling_radir.heat_maps.draw import draw_heat_map
@@ -117,7 +119,7 @@ def heat_map(
 def _resolved(anatomy: str) -> str:
     """The anatomy that a name or a synonym stands for: "cardiac silhouette" is the heart.
 
-    What the ontology does not know may be a name of the model's own; who knows that one refuses it otherwise.
+    A name that the ontology lacks may be the model's own; the model refuses it if it is not.
     """
     from dataset_scripts.mining.ontology import default_ontology
 
@@ -128,7 +130,7 @@ def _resolved(anatomy: str) -> str:
 
 
 def _compared(findings: str | None, hits: list[str]) -> "list[Explanation | None]":
-    """How the query's findings compare with each hit's; the model has seen neither."""
+    """How the query's findings compare with each hit's; the model reads neither."""
     from dataset_scripts.relevance.explain import explain_hits
     from dataset_scripts.relevance.lexical.extractor import LexicalExtractor
     from dataset_scripts.relevance.ratescore import RateScoreWeights

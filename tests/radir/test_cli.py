@@ -264,7 +264,7 @@ def test_the_demo_runs_from_phantoms_to_the_report(
     assert 0 < results["models"]["radir-cxr-phantom"]["conditional_macro"]["recall"]["3"] < 1
     printed = capsys.readouterr().out
     assert "Conditional Recall@3" in printed
-    assert (tmp_path / "demo" / "evaluation" / "report.html").as_uri() in printed
+    assert f"report:  {tmp_path / 'demo' / 'evaluation' / 'report.html'}" in printed
 
 
 def test_a_heat_map_is_drawn_over_the_image_in_its_own_size(

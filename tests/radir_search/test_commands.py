@@ -69,7 +69,7 @@ def test_names_of_files_that_are_no_text_are_left_out_and_listed(
     (tmp_path / "images" / "a.png").write_bytes(content)
     (tmp_path / "images" / "caf\udce9.png").write_bytes(content)
     printed = run("index", "--model", "model", "--images", tmp_path / "images", "--out", tmp_path / "index")
-    assert "1 images under" in printed
+    assert "1 images, for" in printed
     assert r"left out caf\udce9.png: its name is no UTF-8 text" in printed
 
 
