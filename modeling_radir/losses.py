@@ -213,11 +213,17 @@ class UnconditionalLoss(nn.Module):
         Raises:
             ValueError: if the shapes do not fit.
         """
+        return self.with_terms(image, text, logit_scale, relevance)[0]
+
+    def with_terms(
+        self, image: Tensor, text: Tensor, logit_scale: Tensor | float, relevance: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar loss as `forward` gives it, and its terms before weighting as `terms` does."""
         terms = self.terms(image, text, logit_scale, relevance)
         loss = image.sum() * 0.0
         for name, term in terms.items():
             loss = loss + self.weights[name] * term
-        return loss
+        return loss, terms
 
 
 class ConditionalLoss(nn.Module):

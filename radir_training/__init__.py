@@ -1,5 +1,7 @@
 """Training, in the order of the work; `train_accelerate.py` holds the loop.
 
-`settings` says what a run may set, `tokenizer` and `assemble` make the model, `batches` and `targets` what it
-learns from, `volume_cache` keeps volumes ready, and `run_folder` holds checkpoints and the finished model.
+`settings` says what a run may set, `tokenizer` and `assemble` make the model, `batches` (with
+`volume_cache`) and `targets` what it learns from, `optimisation` says what learns and how fast.
+`accelerators`, `stopping` and `together` run it on whatever there is, `journal` tells what happens, and
+`run_folder` (with `earlier_versions`) holds checkpoints and the finished model.
 """

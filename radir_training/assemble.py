@@ -175,6 +175,15 @@ def check_model(model: RadIRModel, processor: Any) -> None:
     model.train(was_training)
 
 
+def spare_memory(model: RadIRModel, gradient_checkpointing: bool) -> None:
+    """Lay out 2D convolutions as they are fastest, and compute activations twice if asked to."""
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if not model.vision_model.takes_volumes:
+        # 2D convolutions run a quarter faster so; transformers' `to` hides its arguments from mypy.
+        model.vision_model.to(memory_format=torch.channels_last)  # type: ignore[call-arg]
+
+
 def _check_parts(config: TrainConfig) -> None:
     """Raise ValueError for a name under vision, text or fusion that no such part knows."""
     for part in ("vision", "text"):

@@ -1,22 +1,22 @@
-"""A built dataset as training needs it: processed images, the order of batches, relevance targets.
+"""A built dataset as batches: processed images, their augmentation, and the order in which they come."""
 
-The one module of this room that imports torch; nothing else here imports it.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from torchvision.transforms import v2
 
 from dataset_scripts.building.built_dataset import BuiltDataset
-from dataset_scripts.building.relevance_tables import WHOLE_REPORT
-from dataset_scripts.relevance.engine.engine import RelevanceEngine
+from radir_training.settings import TrainConfig
+from radir_training.stopping import leave_signals_to_the_parent
+from radir_training.volume_cache import VolumeCache
+
+PREPARED = "prepared"  # volumes made ready once, below output_dir unless cache_dir is set
 
 
 def augmentation(volumes: bool = False) -> v2.Transform:
@@ -82,6 +82,45 @@ class TrainingImages(Dataset):
         return pixels
 
 
+class ImageReader:
+    """One row of the studies to the pixel values that the model takes."""
+
+    def __init__(self, data: BuiltDataset, processor: Any, read: Callable[[dict[str, Any]], Any]) -> None:
+        """`read` gives the image of a row, and names it in what goes wrong."""
+        self._name, self._processor, self._read = data.name, processor, read
+
+    def __call__(self, row: dict[str, Any]) -> Tensor:
+        """Pixel values, (C, H, W) or (1, D, H, W) float32.
+
+        Raises:
+            ValueError: the image cannot be read or prepared.
+        """
+        image = self._read(row)
+        try:
+            return self._processor(images=image, return_tensors="pt")["pixel_values"][0]
+        except ValueError as error:
+            raise ValueError(
+                f"image {row['image_id']} of {self._name} cannot be prepared: {error}"
+            ) from error
+
+
+def training_images(
+    config: TrainConfig, data: BuiltDataset, studies: datasets.Dataset, processor: Any
+) -> TrainingImages:
+    """The images of a split as the settings ask for them: augmented, cached in memory or on disk.
+
+    Raises:
+        ValueError: the folder of the prepared volumes cannot be made.
+    """
+    read: Callable[[dict[str, Any]], Any] = data.image
+    if data.holds_volumes and config.cache_volumes:
+        out = Path(config.output_dir).resolve()
+        folder = Path(config.cache_dir) if config.cache_dir else out / PREPARED
+        read = VolumeCache(data, processor.image_processor, folder)
+    augment = augmentation(data.holds_volumes) if config.augment else None
+    return TrainingImages(studies, ImageReader(data, processor, read), augment, config.cache_images)
+
+
 def collate(items: list[tuple[int, Tensor] | ValueError]) -> Any:
     """A batch, rows (b,) int64 and pixel values; or the first error among its images, to be raised."""
     for item in items:
@@ -121,40 +160,23 @@ class BatchOrder(Sampler):
             yield pairs[self._mine]
 
 
-@dataclass
-class Targets:
-    """Text and relevance of the training images, by row."""
+def read_batches(images: TrainingImages, order: BatchOrder, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an order: rows (b,) int64 and pixel values (b, C, H, W) or (b, 1, D, H, W) float32.
 
-    texts: list[str]
-    rows: dict[str, np.ndarray]  # anatomy -> store row of each image's study, -1 without findings there
-    engine: RelevanceEngine
+    Args:
+        images: of the training split.
+        order: which of them make the batches of this process.
+        workers: processes that read them; 0: this one.
 
-    @classmethod
-    def of(cls, data: BuiltDataset, studies: datasets.Dataset, anatomies: Sequence[str]) -> "Targets":
-        """The targets of the images of a split, for the whole report and for these anatomies."""
-        engine, ids = data.engine, studies["study_id"][:]
-        engine.prepare()  # once, instead of in the first steps
-        names = [WHOLE_REPORT, *anatomies]
-        rows = dict(zip(names, engine.store.row_table(ids, names), strict=True))
-        kept = {name: at for name, at in rows.items() if name == WHOLE_REPORT or (at >= 0).sum() > 1}
-        return cls(studies["findings"][:], kept, engine)
-
-    def require_anatomies(self, dataset: str) -> None:
-        """Raise ValueError unless at least one anatomy has findings of two images to compare."""
-        if set(self.rows) <= {WHOLE_REPORT}:
-            raise ValueError(
-                f"no anatomy has findings in two or more training images of {dataset}, so stage 2 has "
-                "nothing to compare: give a larger dataset, or train with --stage 1"
-            )
-
-    def relevance(self, anatomy: str, batch: np.ndarray) -> Tensor:
-        """T (eq. 6), or T_Q (eq. 9): (N, N) float32, NaN where a study has no findings for the anatomy."""
-        rows = self.rows[anatomy][batch]
-        return torch.from_numpy(self.engine.block(rows, rows))
-
-    def sample_anatomies(self, count: int, seed: tuple[int, ...]) -> list[str]:
-        """Distinct anatomies, each drawn with a probability proportional to log(number of its studies)."""
-        names = [name for name in self.rows if name != WHOLE_REPORT]
-        weights = np.log([(self.rows[name] >= 0).sum() for name in names])
-        rng = np.random.default_rng(seed)
-        return list(rng.choice(names, size=min(count, len(names)), replace=False, p=weights / weights.sum()))
+    Raises:
+        ValueError: an image cannot be read.
+    """
+    # With a generator of its own the loader leaves the default one, which decides the dropout, alone.
+    loader = DataLoader(
+        images, batch_sampler=order, num_workers=workers, generator=torch.Generator(), collate_fn=collate,
+        worker_init_fn=leave_signals_to_the_parent,
+    )  # fmt: skip
+    for batch in loader:
+        if isinstance(batch, ValueError):
+            raise batch
+        yield batch

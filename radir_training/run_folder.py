@@ -30,12 +30,14 @@ from dataset_scripts.plumbing.manifest import (
     read_manifest,
     write_manifest,
 )
-from radir_training import old_checkpoints
+from radir_training import earlier_versions
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS, PROGRESS, TRAINING = "checkpoint", "progress.json", "training.json"
 MODEL_KIND, CHECKPOINT_KIND = "radir-model", "radir-checkpoint"
+# Counts the changes of what decides the weights beside settings and data: parameter groups, schedule.
+RECIPE = 2
 _FINISHED = "model"  # below CHECKPOINTS
 _NAME = re.compile(r"stage(\d)-(\d{6,})")
 # What a finished run may write; README.md and other files of the user's stay.
@@ -51,7 +53,8 @@ class Progress:
         processes: that the run has.
         settings: that decide the weights, see RunFolder.
         data: what the model owes to data, as `training_data` gives it.
-        history: stage, step and loss of the steps that were logged.
+        history: stage, step, loss and its parts of the steps that were logged.
+        recipe: how the run is optimised; checkpoints of earlier versions, which do not say it, have 1.
     """
 
     stage: int
@@ -60,6 +63,7 @@ class Progress:
     settings: dict[str, Any]
     data: dict[str, Any]
     history: list[dict[str, float]]
+    recipe: int = 1
 
     @property
     def name(self) -> str:
@@ -134,10 +138,12 @@ class RunFolder:
             other_processes: go on with another number of them than before.
 
         Raises:
-            ValueError: there are checkpoints and none is whole, or it is of other settings.
+            ValueError: there are checkpoints and none is whole, or it is of other settings or of a version
+                that optimised otherwise.
         """
         atomic.remove_leftovers(self._checkpoints)
-        self._adopt_old()
+        if earlier_versions.checkpoint_files(self._checkpoints):
+            self._require_recipe(None)
         damaged = ""
         for path in reversed(self._generations()):
             damage = _damage(path)
@@ -146,6 +152,7 @@ class RunFolder:
                 continue
             progress = Progress(**json.loads((path / PROGRESS).read_text(encoding="utf-8")))
             self._require_same(progress.settings, "holds a checkpoint")
+            self._require_recipe(progress)
             self._require_processes(progress.processes, processes, other_processes)
             if damaged:
                 logger.warning("%s: going on from %s", damaged, path.name)
@@ -238,18 +245,14 @@ class RunFolder:
                 found.append((int(match[1]), int(match[2]), path))
         return [path for *_, path in sorted(found)]
 
-    def _adopt_old(self) -> None:
-        """Turn a checkpoint of earlier versions, whose files lie in checkpoint/ itself, into one of ours."""
-        about = old_checkpoints.progress(self._checkpoints)
-        if about is None:
-            return
-        if not self._generations():
-            processes = old_checkpoints.check(self._checkpoints)
-            about["settings"] = self._renamed(about["settings"])
-            progress = Progress(**{"data": {}, "processes": processes, **about})
-            with self.new_checkpoint(progress) as fresh:
-                old_checkpoints.copy(self._checkpoints, fresh)
-        old_checkpoints.remove(self._checkpoints)
+    def _require_recipe(self, progress: Progress | None) -> None:
+        """Raise ValueError for a checkpoint of a version that optimised otherwise; None: its progress."""
+        if progress is None or progress.recipe != RECIPE:
+            raise ValueError(
+                f"{self.path} holds a checkpoint of an earlier version, which had another schedule and "
+                f"weight decay: finish the run with that version, or remove {self._checkpoints} to train "
+                "from the beginning"
+            )
 
     def _is_finished_without_manifest(self) -> bool:
         """The same of a folder that an earlier version wrote."""
@@ -271,7 +274,7 @@ class RunFolder:
     def _foreign_checkpoints(self) -> list[str]:
         if not self._checkpoints.is_dir():
             return [CHECKPOINTS] if os.path.lexists(self._checkpoints) else []
-        known = old_checkpoints.names(self._checkpoints)
+        known = earlier_versions.checkpoint_files(self._checkpoints)
         foreign = []
         for path in sorted(self._checkpoints.iterdir()):
             kind = MODEL_KIND if path.name == _FINISHED else CHECKPOINT_KIND

@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
@@ -58,7 +58,7 @@ class TrainConfig:
     stage1_weight: float = 0.0  # stage 2: weight of eq. 6 beside eq. 9, so that a learning tower keeps it
     learning_rate: float = 1e-4
     fusion_learning_rate: float = 0.0  # of the fusion in stage 2; 0: learning_rate
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # not of biases, norms and logit_scale
     warmup_steps: int = 1_000  # of each stage, linear; then cosine to zero
     max_grad_norm: float = 0.5
     lambda_i2t: float = 0.5  # eq. 6
@@ -123,6 +123,21 @@ class TrainConfig:
             return [(1, self.stage1_steps + self.stage2_steps)]
         steps = {1: self.stage1_steps, 2: self.stage2_steps}
         return [(stage, steps[stage]) for stage in (1, 2) if self.stage in (str(stage), "both")]
+
+    def images_of(self, stage: int) -> int:
+        """The images of a batch of a stage, over all processes."""
+        return self.batch_size if stage == 1 else self.stage2_batch_size
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """The settings that decide the weights; the content of the dataset, not its place, does as well."""
+        return {name: value for name, value in asdict(self).items() if name not in _HOUSEKEEPING}
+
+
+_HOUSEKEEPING = (
+    *("dataset", "output_dir", "cache_dir", "cache_images", "cache_volumes", "workers"),
+    *("checkpoint_every", "log_every", "tracker", "other_processes"),
+)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
 """Several processes of one training: the main one looks at files, and all go on alike or not at all."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list, gather
 
 from dataset_scripts.plumbing.outputs import claim
+from radir_training.run_folder import Progress, RunFolder
 
 Result = TypeVar("Result")
 
@@ -58,3 +60,24 @@ def claimed(out: Path) -> Iterator[None]:
 
         decide(take)
         yield
+
+
+def largest(number: int) -> int:
+    """The largest number that any process brings; all must ask."""
+    state = PartialState()
+    if state.num_processes == 1:
+        return number
+    return int(gather(torch.tensor([number], device=state.device)).max().item())
+
+
+def save_checkpoint(folder: RunFolder, accelerator: Accelerator, progress: Progress) -> None:
+    """Write the states of all processes to one new checkpoint, which takes the place of the last.
+
+    Raises:
+        ValueError: it cannot be written; the last checkpoint stays.
+    """
+    with folder.new_checkpoint(progress) if accelerator.is_main_process else nullcontext() as fresh:
+        where = broadcast_object_list([fresh])[0] if accelerator.num_processes > 1 else fresh
+        accelerator.save_state(str(where))
+        accelerator.wait_for_everyone()
+    accelerator.wait_for_everyone()

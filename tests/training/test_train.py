@@ -23,10 +23,13 @@ import train_accelerate
 from dataset_scripts.building.build import build_dataset
 from dataset_scripts.building.built_dataset import BuiltDataset
 from dataset_scripts.building.provenance import known_data, training_data, why_not_open
+from dataset_scripts.plumbing.manifest import write_manifest
 from dataset_scripts.plumbing.outputs import claim
 from dataset_scripts.relevance.lexical.extractor import LexicalExtractor
 from dataset_scripts.sources.open_i import OpenISource
 from dataset_scripts.sources.phantoms.cxr_source import PhantomCXRSource
+from radir_training.optimisation import set_learning
+from radir_training.run_folder import CHECKPOINT_KIND
 from radir_training.settings import load_config
 from radir_training.tokenizer import learn_tokenizer
 from tests.made_up.open_i import TINY_TRAINING, built_open_i
@@ -298,18 +301,19 @@ def test_an_update_follows_the_mean_gradient_of_its_batches(
     without_dropout(config)
     more = [*config, "--output_dir", str(tmp_path / "out"), "--stage", "1", "--stage1_steps", "2"]
     alone = Trainer(load_config(more))
-    alone._freeze(1)
+    set_learning(alone.model, 1, alone.config)
     batches = list(alone._batches(1, range(3)))
     assert len({tuple(rows.tolist()) for rows, _ in batches}) == 3
     for number, (rows, pixels) in enumerate(batches):
-        (alone._loss(alone.model, 1, number, rows, pixels) / 3).backward()
+        (alone._losses(alone.model, 1, number, rows, pixels)["loss"] / 3).backward()
     expected = {name: p.grad for name, p in alone.model.named_parameters() if p.grad is not None}
     found: list[dict[str, Tensor]] = []
 
-    def look(self: Accelerator, *_: object) -> None:
+    def look(self: Accelerator, *_: object) -> Tensor:
         found.append(
             {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
         )
+        return torch.ones(())
 
     monkeypatch.setattr(Accelerator, "clip_grad_norm_", look)
     trainer = Trainer(load_config([*more, "--gradient_accumulation", "3"]))
@@ -333,14 +337,14 @@ def test_mixed_precision_is_that_of_the_forward_pass_alone(
     )
     trainer.model.visual_projection.register_forward_hook(look)
     losses: set[torch.dtype] = set()
-    compute = Trainer._loss
+    compute = Trainer._losses
 
-    def loss(self: Trainer, *arguments: Any) -> Tensor:
-        value = compute(self, *arguments)
-        losses.add(value.dtype)
-        return value
+    def look_at_losses(self: Trainer, *arguments: Any) -> dict[str, Tensor]:
+        values = compute(self, *arguments)
+        losses.update(value.dtype for value in values.values())
+        return values
 
-    monkeypatch.setattr(Trainer, "_loss", loss)
+    monkeypatch.setattr(Trainer, "_losses", look_at_losses)
     folder = trainer.run()
     assert seen == {torch.bfloat16}
     assert losses == {torch.float32}
@@ -521,6 +525,84 @@ def test_two_processes_learn_what_one_learns(config: list[str], tmp_path: Path) 
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert len(set(losses[0])) > 6  # it did learn, so equal losses mean equal gradients
+
+
+def test_a_checkpoint_of_another_schedule_and_decay_ends_with_a_sentence(
+    config: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As earlier versions left it: with other parameter groups, and a progress.json that names no recipe."""
+    arguments = [*config, "--output_dir", str(tmp_path / "run")]
+    signal_in_step(monkeypatch, signal.SIGTERM, 1, 1)
+    assert train_accelerate.main(arguments) == 143
+    (checkpoint,) = (tmp_path / "run" / "checkpoint").iterdir()
+    about = json.loads((checkpoint / "progress.json").read_text())
+    del about["recipe"]
+    (checkpoint / "progress.json").write_text(json.dumps(about))
+    (checkpoint / "manifest.json").unlink()
+    write_manifest(checkpoint, CHECKPOINT_KIND)
+    before = content(tmp_path / "run")
+    assert train_accelerate.main(arguments) == 2
+    assert "a checkpoint of an earlier version, which had another schedule" in capsys.readouterr().err
+    assert content(tmp_path / "run") == before
+
+
+def test_a_logit_scale_that_learns_stays_at_100_or_below(config: list[str], tmp_path: Path) -> None:
+    more = ["--output_dir", str(tmp_path / "out"), "--stage", "1", "--stage1_steps", "1"]
+    trainer = Trainer(load_config([*config, *more]))
+    with torch.no_grad():
+        trainer.model.logit_scale.fill_(7.0)
+    trainer.run()
+    assert trainer.model.logit_scale.item() == pytest.approx(math.log(100))
+
+
+def test_the_history_holds_the_parts_of_which_the_loss_is_the_weighted_sum(
+    config: list[str], tmp_path: Path
+) -> None:
+    more = ["--output_dir", str(tmp_path / "out"), "--stage1_weight", "0.3", "--train_vision", "true"]
+    folder = train(load_config([*config, *more]))
+    history = json.loads((folder / "training.json").read_text())["history"]
+    assert len(history) == 8
+    weights_of = {
+        1: {"image_to_text": 0.5, "text_to_image": 0.5, "image_to_image": 1.0},
+        2: {"conditional": 1.0, "unconditional": 0.3},
+    }
+    for entry in history:
+        weighted = weights_of[entry["stage"]]
+        assert set(entry) == {"stage", "step", "loss", *weighted}
+        total = sum(weight * entry[name] for name, weight in weighted.items())
+        assert entry["loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_the_tracker_gets_the_settings_and_what_each_step_was_like(
+    config: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[dict[str, Any]] = []
+    started: list[dict[str, Any]] = []
+    monkeypatch.setattr(Accelerator, "log", lambda self, values, step=None: logged.append(values))
+    monkeypatch.setattr(Accelerator, "init_trackers", lambda self, name, config: started.append(config))
+    more = ["--fusion_learning_rate", "0.01", "--stage1_weight", "0.3", "--train_vision", "true"]
+    train(load_config([*config, *more, "--output_dir", str(tmp_path / "out")]))
+    assert started[0]["seed"] == 0
+    assert started[0]["vision.model_type"] == "vit"
+    always = {"loss", "learning_rate", "gradient_norm", "images_per_second"}
+    parts = {
+        1: {"image_to_text", "text_to_image", "image_to_image"},
+        2: {"conditional", "unconditional", "fusion_learning_rate"},
+    }
+    for number, values in enumerate(logged[:-1]):
+        stage = 1 + number // 4
+        assert set(values) == {f"stage{stage}/{name}" for name in always | parts[stage]}
+        assert all(math.isfinite(value) for value in values.values())
+        assert values[f"stage{stage}/images_per_second"] > 0
+    assert set(logged[-1]) == {"seconds"}
+
+
+def test_tensorboard_takes_the_settings_and_the_figures(config: list[str], tmp_path: Path) -> None:
+    more = ["--tracker", "tensorboard", "--stage", "1", "--output_dir", str(tmp_path / "out")]
+    folder = train(load_config([*config, *more]))
+    (settings,) = (folder / "logs").rglob("hparams.yml")
+    assert yaml.safe_load(settings.read_text())["text.model_type"] == "bert"
+    assert list((folder / "logs").rglob("events.out.tfevents.*"))
 
 
 def test_a_folder_of_other_settings_is_not_continued(config: list[str], uninterrupted: Path) -> None:
