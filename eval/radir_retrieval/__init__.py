@@ -4,7 +4,6 @@ from .metrics import (
     PerQuery,
     correct_candidates,
     metrics_in_blocks,
-    precision_at,
     retrieval_metrics,
     scores_of_ranking,
 )
@@ -15,7 +14,6 @@ __all__ = [
     "RadIRRetrieval",
     "correct_candidates",
     "metrics_in_blocks",
-    "precision_at",
     "retrieval_metrics",
     "scores_of_ranking",
 ]

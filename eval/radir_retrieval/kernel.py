@@ -88,34 +88,32 @@ def _scan(
     columns: np.ndarray,
     ideal: np.ndarray,
     unused: np.ndarray,
-) -> tuple[int, int, int]:
+) -> tuple[int, int]:
     """Gather a query's nearest candidates and largest gains in heaps.
 
     Returns:
-        Candidates, those above the limit, and -1 or the first column that holds what cannot be ranked.
+        Candidates above the limit, and -1 or the first column that holds what cannot be ranked.
     """
-    candidates, right = 0, 0
+    right = 0
     wanted = np.empty(_PIECE, dtype=np.int64)
     for start in range(0, len(scores), _PIECE):
         row, related = scores[start : start + _PIECE], relevance[start : start + _PIECE]
         bounds[1], bounds[2] = top[0], ideal[0]
         calm, above = _calm(row, related, bounds)
-        candidates += calm
         right += above
         for place in range(_gather(wanted, row, related, bounds) if calm < len(row) else 0):
             gain, score = np.float64(related[wanted[place]]), np.float64(row[wanted[place]])
             if np.isnan(gain):
                 continue
             if not (score < np.inf and 0.0 <= gain < np.inf):  # NaN is not below infinity either
-                return candidates, right, start + wanted[place]
-            candidates += 1
+                return right, start + wanted[place]
             if gain > ideal[0]:
                 ideal[0] = gain
                 _sink(ideal, unused, len(ideal))
             if score > top[0]:
                 top[0], columns[0] = score, start + wanted[place]
                 _sink(top, columns, len(top))
-    return candidates, right, -1
+    return right, -1
 
 
 @compiled
@@ -225,8 +223,8 @@ def rank_queries(
         gain_at: (Q, D) float64, written: the expected gain at each position.
         hit_by: (Q, D) float64, written: the probability of a correct candidate by each position.
         ideal: (Q, D) float64, written: the largest gains, descending.
-        counts: (Q, 3) int64, written: candidates, correct ones, and -1 or the column of a score that is NaN
-            or infinite, or of a relevance that is negative or infinite.
+        counts: (Q, 2) int64, written: correct candidates, and -1 or the column of a score that is NaN or
+            infinite, or of a relevance that is negative or infinite.
     """
     depth = gain_at.shape[1]
     top, columns = np.empty(depth + 1), np.empty(depth + 1, dtype=np.int64)  # heaps, then descending
@@ -235,9 +233,9 @@ def rank_queries(
     for query in range(first, last):
         row, related, told, best = scores[query], relevance[query], correct[query], ideal[query]
         top[:], best[:] = -np.inf, 0.0
-        candidates, right, wrong = _scan(row, related, bounds, top, columns, best, unused)
+        right, wrong = _scan(row, related, bounds, top, columns, best, unused)
         right = _count(told, related) if len(told) > 0 else right
-        counts[query, 0], counts[query, 1], counts[query, 2] = candidates, right, wrong
+        counts[query, 0], counts[query, 1] = right, wrong
         _descend(top, columns)
         _descend(best, unused)
         _expect(row, related, told, limit, top, columns, gain_at[query], hit_by[query])

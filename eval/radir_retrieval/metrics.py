@@ -41,7 +41,6 @@ class _Ranked(NamedTuple):
     gain_at: np.ndarray  # (Q, D) float64, expected gain
     hit_by: np.ndarray  # (Q, D) float64, probability of a correct candidate by the position
     ideal: np.ndarray  # (Q, D) float64, largest gains, descending
-    n_candidates: np.ndarray  # (Q,) int64
     n_correct: np.ndarray  # (Q,) int64
 
 
@@ -104,28 +103,6 @@ def metrics_in_blocks(
     if not parts:
         raise ValueError("there are no blocks of scores: give those of at least one query")
     return PerQuery(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
-def precision_at(scores: np.ndarray, relevance: np.ndarray, k: int, threads: int | None = None) -> np.ndarray:
-    """Mean relevance of the top k candidates of each query, ties in expectation.
-
-    Args:
-        scores: (Q, C) float; higher ranks first; -inf = not retrieved, else finite.
-        relevance: (Q, C) float, 1 = shares the query's label, 0 = does not, NaN = not a candidate.
-        k: the cut-off; a query with fewer candidates takes them all.
-        threads: as of `retrieval_metrics`.
-
-    Returns:
-        (Q,) float64, NaN for a query without candidates.
-
-    Raises:
-        ValueError: as `retrieval_metrics`.
-    """
-    scores, relevance = _checked(scores, relevance, [k])
-    depth = min(int(k), scores.shape[1])
-    ranked = _ranked(scores, relevance, None, 0.0, depth, threads)
-    taken = np.minimum(ranked.n_candidates, depth)
-    return np.divide(ranked.gain_at.sum(axis=1), taken, out=np.full(len(scores), np.nan), where=taken > 0)
 
 
 def correct_candidates(relevance: np.ndarray, threshold: float = 0.9, strict: bool = True) -> np.ndarray:
@@ -209,7 +186,7 @@ def _ranked(
         raise ValueError(f"correct has shape {correct.shape}, scores {scores.shape}: they must be equal")
     queries = len(scores)
     gain_at, hit_by, ideal = (np.empty((queries, depth)) for _ in range(3))
-    counts = np.empty((queries, 3), dtype=np.int64)
+    counts = np.empty((queries, 2), dtype=np.int64)
     told = np.ascontiguousarray(correct, dtype=bool)
     arguments = (*_for_kernel(scores, relevance), told, limit, gain_at, hit_by, ideal, counts)
     threads = min(threads or _available(), max(1, scores.size // _CELLS_OF_A_THREAD))
@@ -221,8 +198,8 @@ def _ranked(
         with ThreadPoolExecutor(threads) as pool:
             for done in [pool.submit(rank_queries, *arguments, *ends) for ends in pairwise(edges)]:
                 done.result()
-    _refuse_unranked(scores, relevance, counts[:, 2])
-    return _Ranked(gain_at, hit_by, ideal, counts[:, 0], counts[:, 1])
+    _refuse_unranked(scores, relevance, counts[:, 1])
+    return _Ranked(gain_at, hit_by, ideal, counts[:, 0])
 
 
 def _for_kernel(*arrays: np.ndarray) -> list[np.ndarray]:

@@ -64,23 +64,8 @@ def attention_map(
     """
     if grid is not None:
         _check_grid(tuple(grid), tuple(pixel_values.shape[2:]))
-    signed, tokens = _integrate(model, pixel_values, anatomy, hit, steps)
+    signed, tokens = attributions(model, pixel_values, anatomy, hit, steps)
     return _distribution(signed.sum(dim=1), tuple(grid or tokens)).cpu()
-
-
-def attributions(
-    model: RadIRModel, pixel_values: Tensor, anatomy: str, hit: Tensor | None = None, steps: int = 8
-) -> Tensor:
-    """A, the signed share of each pixel in the cosine; the arguments are those of `attention_map`.
-
-    Returns:
-        float32 of pixel_values' shape, on the model's device; an image's sum is s(x) - s(b) but for the
-        error of K steps.
-
-    Raises:
-        ValueError: as `attention_map`.
-    """
-    return _integrate(model, pixel_values, anatomy, hit, steps)[0]
 
 
 def blurred(pixel_values: Tensor) -> Tensor:
@@ -143,10 +128,14 @@ def _distribution(signed: Tensor, cells: tuple[int, ...]) -> Tensor:
     return torch.where(total > 0, heat / total, 1 / heat[0].numel()).float()
 
 
-def _integrate(
-    model: RadIRModel, pixel_values: Tensor, anatomy: str, hit: Tensor | None, steps: int
+def attributions(
+    model: RadIRModel, pixel_values: Tensor, anatomy: str, hit: Tensor | None = None, steps: int = 8
 ) -> tuple[Tensor, tuple[int, ...]]:
-    """A, and the tower's tokens along each side."""
+    """A, the signed share of each pixel in the cosine, and the tower's tokens along each side.
+
+    Arguments and errors are those of `attention_map`. A is float32 of pixel_values' shape, on the model's
+    device; an image's sum is s(x) - s(b) but for the error of K steps.
+    """
     _check(model, pixel_values, hit, steps)
     with torch.inference_mode(False), torch.enable_grad():  # gradients may be switched off around the call
         image = pixel_values.detach().clone().to(model.device, torch.float32)

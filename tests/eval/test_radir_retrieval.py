@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from radir_retrieval import (
     correct_candidates,
     metrics_in_blocks,
-    precision_at,
     retrieval_metrics,
     scores_of_ranking,
 )
@@ -107,11 +106,10 @@ def test_ties_are_the_mean_over_all_orders(seed: int) -> None:
     for order in itertools.permutations(range(6)):  # break the ties in every possible way
         untied = scores + np.asarray(order) * 1e-6
         result = retrieval_metrics(untied, relevance, ks)
-        single.append((result.recall[0], result.ndcg[0], precision_at(untied, relevance, 3)[0]))
-    recall, ndcg, precision = (np.mean(part, axis=0) for part in zip(*single, strict=True))
+        single.append((result.recall[0], result.ndcg[0]))
+    recall, ndcg = (np.mean(part, axis=0) for part in zip(*single, strict=True))
     np.testing.assert_allclose(together.recall[0], recall, atol=1e-12)
     np.testing.assert_allclose(together.ndcg[0], ndcg, atol=1e-12)
-    np.testing.assert_allclose(precision_at(scores, relevance, 3)[0], precision, atol=1e-12)
 
 
 def plain_expectation(scores: np.ndarray, gains: np.ndarray, correct: np.ndarray, k: int) -> tuple[Any, Any]:
@@ -223,9 +221,6 @@ def test_nan_relevance_is_no_candidate_whatever_its_score() -> None:
     among = retrieval_metrics(scores, masked, KS)
     np.testing.assert_array_equal(alone.recall, among.recall)
     np.testing.assert_allclose(alone.ndcg, among.ndcg, atol=1e-12)
-    np.testing.assert_allclose(
-        precision_at(scores, masked, 10), precision_at(scores[:, :8], relevance[:, :8], 10), atol=1e-12
-    )
 
 
 def test_queries_without_candidates_or_correct_ones_are_nan() -> None:
@@ -317,7 +312,3 @@ def test_the_release_takes_another_column_where_a_paired_cosine_is_negative(shar
         as_released = np.arange(9)[None, :] == chosen[:, None]
         found = retrieval_metrics(stored[name], stored["gt"], told["ks"], correct=as_released)
         np.testing.assert_allclose(found.recall.mean(axis=0), told[f"hard_retrieval({name}, eye)"], atol=1e-6)
-    others = np.where(np.eye(9, dtype=bool), np.nan, stored["gt"])
-    for name, scores in (("pred", stored["i2i"]), ("upper_bound", np.nan_to_num(others))):
-        means = [precision_at(scores, others, k).mean() for k in told["ks"]]
-        np.testing.assert_allclose(means, told[f"soft_retrieval(i2i, gt).{name}"], atol=1e-6)

@@ -1,4 +1,4 @@
-"""What is ranked: sources of scores for the benchmark, each with one small interface.
+"""What ranks: models, vectors from files and references, behind one small interface.
 
 A `Ranker` is named and knows nothing of a dataset; `open(items)` gives its `Ranking` of one split's images,
 which answers with blocks of scores. Rankings from embeddings only say their vectors; cosine similarity and
@@ -68,7 +68,7 @@ class Ranker(ABC):
     def fingerprint(self) -> str | None:
         """A text that differs wherever scores of the same items may differ: digests of files, settings.
 
-        What is kept on disk of a source is found again by it. None, the default: nothing is kept.
+        What is kept on disk of a ranker is found again by it. None, the default: nothing is kept.
 
         Raises:
             ValueError: a file that decides the scores cannot be read.
@@ -84,23 +84,23 @@ class Ranker(ABC):
         """Prepare the ranking of these items (encode the images, read the file).
 
         Raises:
-            ValueError: the source does not fit the items; the sentence says what to do.
+            ValueError: the ranker does not fit the items; the sentence says what to do.
         """
 
 
-def check_names(sources: Sequence[Ranker]) -> None:
-    """Make sure that there is a source, and that results can tell all of them apart.
+def check_names(rankers: Sequence[Ranker]) -> None:
+    """Make sure that there is a ranker, and that results can tell all of them apart.
 
     Raises:
         ValueError: there is none, or two have one name.
     """
-    names = [source.name for source in sources]
+    names = [ranker.name for ranker in rankers]
     if not names:
-        raise ValueError("there is no source: give at least one")
+        raise ValueError("there is nothing to rank by: give at least one ranker")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(
-            f"two sources are named {twice[0]!r}, and results could not tell them apart: models go by their "
+            f"two rankers are named {twice[0]!r}, and results could not tell them apart: models go by their "
             "folder's name, vectors by their file's"
         )
 
@@ -139,15 +139,6 @@ class EmbeddingRanking(Ranking):
         if latest is None or latest[0] != what or latest[1] is not candidates:
             latest = self._latest = (what, candidates, unit_rows(vectors[candidates]))
         return latest[2]
-
-
-def cosine(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Cosine similarity of rows: (Q, d) and (C, d) float -> (Q, C) float64.
-
-    Raises:
-        ValueError: a vector is zero or not finite.
-    """
-    return _rounded_product(unit_rows(left), unit_rows(right))
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:

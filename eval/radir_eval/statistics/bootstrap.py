@@ -28,10 +28,6 @@ class Interval:
     low: float
     high: float
 
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
-
 
 class Draws(NamedTuple):
     """Sums of M metrics over the queries that each of B draws holds."""

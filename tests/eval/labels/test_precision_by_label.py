@@ -11,13 +11,12 @@ from radir_eval.labels.precision_by_label import score_gold
 from radir_eval.protocol import Protocol
 from radir_eval.rankers.vectors import ArrayRanking, OracleRanker, RandomRanker
 from radir_eval.retrieval_split import RetrievalSplit
-from radir_retrieval import precision_at
 from sklearn.metrics import average_precision_score
 
 from dataset_scripts.building.build import build_dataset
 from dataset_scripts.building.built_dataset import BuiltDataset
 from dataset_scripts.relevance.lexical.extractor import LexicalExtractor
-from dataset_scripts.sources.base import Ranker
+from dataset_scripts.sources.base import Source
 from dataset_scripts.sources.ctrate.source import LABEL_ANATOMIES, CTRateSource
 from dataset_scripts.sources.mimic.source import MimicSource
 from tests.made_up.ctrate import MadeUpVolume, ctrate_tree
@@ -94,9 +93,21 @@ def test_precision_is_that_of_the_metric_also_where_scores_tie(fake) -> None:
     label = np.array([fake.severity[study, "left pleura"] >= 2 for study in items.study_ids], dtype=float)
     queries, everyone = np.flatnonzero(label), np.arange(len(items))
     excluded = items.excluded(queries, everyone, True, True)
-    relevance = np.where(excluded, np.nan, label)
-    expected = precision_at(ranking.scores(None, queries, everyone), relevance, 5)
-    assert found["holistic"]["precision"] == pytest.approx(expected.mean())
+    scores = ranking.scores(None, queries, everyone)
+    expected = [
+        expected_precision(*row, 5) for row in zip(scores, label[None] * ~excluded, ~excluded, strict=True)
+    ]
+    assert found["holistic"]["precision"] == pytest.approx(np.mean(expected))
+
+
+def expected_precision(scores: np.ndarray, right: np.ndarray, allowed: np.ndarray, k: int) -> float:
+    """Precision@k of one query over random orders of equal scores, a group of equal scores at a time."""
+    gain, place = 0.0, 0
+    for score in sorted(set(scores[allowed]), reverse=True):
+        group = allowed & (scores == score)
+        taken = min(group.sum(), k - place)
+        gain, place = gain + taken * right[group].mean(), place + taken
+    return gain / place
 
 
 def test_blocks_change_nothing(fake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +161,7 @@ def test_a_label_of_an_unknown_anatomy_is_refused(helpers: SimpleNamespace, monk
         score_gold(RetrievalSplit(dataset, "test"), {}, PROTOCOL)
 
 
-def built(source: Ranker, folder: Path) -> BuiltDataset:
+def built(source: Source, folder: Path) -> BuiltDataset:
     build_dataset(source, folder, LexicalExtractor(), processes=1, progress=False)
     return BuiltDataset.open(folder)
 

@@ -1,4 +1,4 @@
-"""Sources: vectors find their images, unfit files are refused with a sentence, references keep theirs."""
+"""Rankers: vectors find their images, unfit files are refused with a sentence, references keep theirs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from radir_eval.rankers.vectors import (
     OracleRanker,
     ParquetEmbeddings,
     RandomRanker,
-    cosine,
+    unit_rows,
 )
 from radir_eval.retrieval_split import RetrievalSplit
 
@@ -87,10 +87,11 @@ def test_a_missing_file_and_another_format_are_refused(tmp_path: Path) -> None:
 
 def test_equal_vectors_tie_exactly_and_zero_vectors_are_refused() -> None:
     vectors = np.repeat(np.random.default_rng(0).normal(size=(3, 257)).astype(np.float32), 7, axis=0)
-    scores = cosine(vectors, vectors)
+    everyone = np.arange(len(vectors))
+    scores = ArrayRanking(vectors).scores(None, everyone, everyone)
     assert len(np.unique(scores[0])) == 3
     with pytest.raises(ValueError, match="not zero"):
-        cosine(vectors, np.zeros((1, 257), dtype=np.float32))
+        ArrayRanking(np.zeros_like(vectors)).scores(None, everyone, everyone)
 
 
 def test_the_random_ranking_follows_its_seed_and_the_anatomy(items: RetrievalSplit) -> None:
@@ -134,10 +135,10 @@ def test_candidates_that_are_kept_are_never_those_of_another_question(items: Ret
     for _ in range(2):
         for anatomy, vectors in ((None, whole), ("heart", by_anatomy["heart"])):
             for candidates in (some, others):
-                expected = cosine(vectors[:3], vectors[candidates])
-                np.testing.assert_array_equal(ranking.scores(anatomy, np.arange(3), candidates), expected)
-        expected = cosine(whole[:3], by_anatomy["lung"][others])
-        np.testing.assert_array_equal(ranking.report_scores(np.arange(3), others), expected)
+                expected = unit_rows(vectors[:3]) @ unit_rows(vectors[candidates]).T
+                np.testing.assert_allclose(ranking.scores(anatomy, np.arange(3), candidates), expected)
+        expected = unit_rows(whole[:3]) @ unit_rows(by_anatomy["lung"][others]).T
+        np.testing.assert_allclose(ranking.report_scores(np.arange(3), others), expected)
 
 
 def test_fingerprints_follow_the_content_and_not_the_name(

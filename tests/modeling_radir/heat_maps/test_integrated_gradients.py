@@ -50,7 +50,7 @@ def test_the_only_patch_that_the_fusion_attends_to_gets_all_heat(place):
 def test_with_a_hit_that_patch_gets_all_heat_where_it_raises_the_cosine_and_none_where_it_lowers_it(place):
     model, images, hit = model_that_attends_to(place), tiny.pixel_values(8), tiny.pixel_values(1, seed=1)
     heat = attention_map(model, images, "heart", hit).flatten(1)
-    raises = attributions(model, images, "heart", hit).sum((1, 2, 3)) > 0
+    raises = attributions(model, images, "heart", hit)[0].sum((1, 2, 3)) > 0
     assert 0 < raises.sum() < len(images)
     expected = torch.full((8, 16), 1 / 16)  # nothing is left: uniform
     expected[raises] = 0
@@ -98,7 +98,7 @@ def test_attributions_of_a_linear_score_are_the_details_of_each_pixel():
     images, hit = tiny.pixel_values(2), tiny.pixel_values(1, seed=5)
     target = (hit * weights).sum()
     expected = (images - blurred(images)) * weights * target
-    torch.testing.assert_close(attributions(model, images, "heart", hit, steps=1), expected)
+    torch.testing.assert_close(attributions(model, images, "heart", hit, steps=1)[0], expected)
 
 
 @pytest.mark.parametrize("tower", tiny.TOWERS)
@@ -112,7 +112,7 @@ def test_attributions_add_up_to_what_the_details_bring(tower, with_hit):
             for each in (images, blurred(images), other)
         )
     expected = ((here - blur) * there).sum(-1)  # s(x) - s(b)
-    found = attributions(model, images, "heart", other if with_hit else None, steps=100).sum((1, 2, 3))
+    found = attributions(model, images, "heart", other if with_hit else None, steps=100)[0].sum((1, 2, 3))
     torch.testing.assert_close(found, expected, atol=2e-3 * expected.abs().max().item() + 1e-6, rtol=0.02)
 
 
