@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from transformers import BertModel, BertTokenizer
 
 from modeling_radir.configuration_radir import RadIRConfig
-from modeling_radir.conversion.checkpoint_files import read_tensors
 from modeling_radir.conversion.released_config import released_config
 from modeling_radir.conversion.released_keys import droppable_keys, kept_keys
 from modeling_radir.modeling_ctvit_layers import (
@@ -26,17 +25,9 @@ from modeling_radir.modeling_ctvit_layers import (
 from modeling_radir.resampling import fit
 from modeling_radir.volumes import Volume, read_volume
 from radir_eval.baselines.base import unit
-from radir_eval.baselines.bert import load_tokenizer, tokenize
+from radir_eval.baselines.bert import tokenize
 from radir_eval.baselines.from_file import FileBaseline
-from radir_eval.baselines.weights import (
-    Published,
-    Shape,
-    dimension,
-    fill,
-    locate,
-    shapes_of,
-    without_weights,
-)
+from radir_eval.baselines.weights import Published, Shape, dimension
 
 FILE = "CT-CLIP_v2.pt"
 PUBLISHED = Published(
@@ -45,8 +36,6 @@ PUBLISHED = Published(
     f"ask for access to the Hub's data set ibrahimhamamci/CT-RATE, download models/CT-CLIP-Related/{FILE}, "
     "and give its path",
 )
-TOKENIZER = "microsoft/BiomedVLP-CXR-BERT-specialized"
-CONTEXT = 512
 SPACING_MM, SIZE, HU_LIMIT = (1.5, 0.75, 0.75), (240, 480, 480), 1000
 ATTENTION_SCALE = 8.0
 CODEBOOK = "visual_transformer.vq._codebook.embed"
@@ -75,7 +64,8 @@ class CTCLIPModel(nn.Module):
 
     def __init__(self, config: RadIRConfig, codes: int, places: int) -> None:
         super().__init__()
-        self.config, vision, text = config, config.vision_config, config.text_config
+        self.config, self.text_config = config, config.text_config
+        vision, text = config.vision_config, config.text_config
         self.volume_embedding = RadIRPatchEmbedding(vision, depth=vision.temporal_patch_size)
         self.position_bias = RadIRContinuousPositionBias(vision)
         self.spatial = RadIRCTViTStage(vision, vision.num_spatial_layers)
@@ -133,27 +123,7 @@ def ctclip_model(
     modalities = {"visual_transformer.modal_embeddings.weight": (2, width)}
     config = released_config({**shapes, **modalities}, settings)
     config.vision_config.image_size = math.isqrt(places) * config.vision_config.patch_size
-    with without_weights():
-        return CTCLIPModel(config, codes, places)
-
-
-def key_plan(model: CTCLIPModel) -> dict[str, str]:
-    """The checkpoint's key of each of the model's, {theirs: ours}; most are those of the released RadIR."""
-    text = [f"text_model.tower.{name}" for name in model.text_tower.state_dict()]
-    plan = {CODEBOOK: "codebook"}
-    ours = model.state_dict()
-    for theirs, (name, *_) in kept_keys(model.config, text).items():
-        for part, our_part in (("vision_model.tower.", ""), ("text_model.tower.", "text_tower.")):
-            name = our_part + name.removeprefix(part) if name.startswith(part) else name
-        if name in ours:
-            plan[theirs] = name
-    return plan
-
-
-def droppable(model: CTCLIPModel) -> dict[str, str]:
-    """Patterns of keys that change no feature, each with the reason."""
-    shared = {re.escape(key): why for key, (_, why) in droppable_keys(model.config).items()}
-    return {**shared, **DROPPABLE}
+    return CTCLIPModel(config, codes, places)
 
 
 class CTCLIP(FileBaseline):
@@ -166,37 +136,38 @@ class CTCLIP(FileBaseline):
     """
 
     name: ClassVar[str] = "ct-clip"
-    published = PUBLISHED
+    published, network = PUBLISHED, staticmethod(ctclip_model)
+    hub_tokenizer, tokenizer_kind = "microsoft/BiomedVLP-CXR-BERT-specialized", BertTokenizer
+    context = 512
     takes_volumes: ClassVar[bool] = True
     choices = MappingProxyType({"HU": "clipped before resampling, as its zero-shot loader does"})
 
-    @classmethod
-    def load(
-        cls,
-        location: str | Path | None = None,
-        device: str | torch.device | None = None,
-        text_heads: int | None = None,
-    ) -> "CTCLIP":
-        path = locate(location, PUBLISHED)
-        model = cls.model_of(read_tensors(path), path, text_heads)
-        vocabulary = model.config.text_config.vocab_size
-        return cls(model, load_tokenizer(path.parent, TOKENIZER, vocabulary, BertTokenizer), device)
+    @staticmethod
+    def key_plan(model: CTCLIPModel) -> dict[str, str]:
+        """See `FileBaseline.key_plan`; most keys are those of the released RadIR."""
+        text = [f"text_model.tower.{name}" for name in model.text_tower.state_dict()]
+        plan = {CODEBOOK: "codebook"}
+        ours = model.state_dict()
+        for theirs, (name, *_) in kept_keys(model.config, text).items():
+            for part, our_part in (("vision_model.tower.", ""), ("text_model.tower.", "text_tower.")):
+                name = our_part + name.removeprefix(part) if name.startswith(part) else name
+            if name in ours:
+                plan[theirs] = name
+        return plan
 
     @staticmethod
-    def model_of(
-        tensors: Mapping[str, Tensor], source: Path | str, text_heads: int | None = None
-    ) -> CTCLIPModel:
-        """The model with a checkpoint's tensors.
+    def droppable(model: CTCLIPModel) -> dict[str, str]:
+        """Patterns of keys that change no feature, each with the reason."""
+        shared = {re.escape(key): why for key, (_, why) in droppable_keys(model.config).items()}
+        return {**shared, **DROPPABLE}
 
-        Raises:
-            ValueError: the keys do not fit, or a norm has a shift, which ours have not.
-        """
-        model = ctclip_model(shapes_of(tensors), source, text_heads)
-        dropped = fill(model, tensors, key_plan(model), droppable(model), source)
-        shifts = [
-            key for key, _ in dropped if re.search(r"(\.norm|norm_out)\.beta$", key) and tensors[key].any()
-        ]
-        if shifts:
+    @classmethod
+    def model_of(cls, tensors: Mapping[str, Tensor], source: Path | str, **choices: Any) -> CTCLIPModel:
+        """See `FileBaseline.model_of`; a norm with a shift, which ours have not, is refused too."""
+        model = super().model_of(tensors, source, **choices)
+        used = cls.key_plan(model)
+        norms = [key for key in tensors if key not in used and re.search(r"(\.norm|norm_out)\.beta$", key)]
+        if shifts := [key for key in norms if tensors[key].any()]:
             raise ValueError(
                 f"{source} has layer norms with shifts, which CT-CLIP has not: {', '.join(shifts)}"
             )
@@ -220,8 +191,7 @@ class CTCLIP(FileBaseline):
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        length = min(CONTEXT, self.model.config.text_config.max_position_embeddings)
-        ids, mask = tokenize(self.tokenizer, [clean(text) for text in texts], length)
+        ids, mask = tokenize(self.tokenizer, [clean(text) for text in texts], self.max_length)
         return unit(self.model.encode_ids(ids.to(self.device), mask.to(self.device)))
 
 

@@ -5,7 +5,7 @@ import math
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -18,19 +18,10 @@ from transformers import BertModel, SwinConfig, SwinModel
 
 from modeling_radir.conversion.checkpoint_files import read_tensors, state_dict_in
 from radir_eval.baselines.base import unit
-from radir_eval.baselines.bert import POSITION_IDS, bert_config, by_length, load_tokenizer
+from radir_eval.baselines.bert import POSITION_IDS, bert_config, by_length
 from radir_eval.baselines.from_file import FileBaseline
 from radir_eval.baselines.images import as_pil
-from radir_eval.baselines.weights import (
-    Published,
-    Shape,
-    count_layers,
-    dimension,
-    fill,
-    locate,
-    shapes_of,
-    without_weights,
-)
+from radir_eval.baselines.weights import Published, Shape, count_layers, dimension
 
 WEIGHTS = "pytorch_model.bin"
 PUBLISHED = Published(
@@ -39,8 +30,7 @@ PUBLISHED = Published(
     "download medclip-vit-pretrained.zip, to which the repository RyanWangZf/MedCLIP links, and give its "
     "path, or that of its folder (medclip=PATH)",
 )
-TOKENIZER = "emilyalsentzer/Bio_ClinicalBERT"
-CONTEXT, SIDE, MEAN, STD = 77, 224, 0.5862785803043838, 0.27950088968644304
+SIDE, MEAN, STD = 224, 0.5862785803043838, 0.27950088968644304
 DROPPABLE = MappingProxyType(
     {
         r"logit_scale": "a factor on all similarities alike",
@@ -91,7 +81,7 @@ class MedCLIPModel(nn.Module):
     ) -> None:
         super().__init__()
         swin = SwinModel(_swin_config(shapes, source, image_size))
-        config = bert_config(shapes, "text_model.model.", source, text_heads)
+        self.text_config = config = bert_config(shapes, "text_model.model.", source, text_heads)
         projected = dimension(shapes, "vision_model.projection_head.weight", 0, source)
         self.vision_model = _Tower(swin, swin.num_features, projected)
         self.text_model = _Tower(BertModel(config, add_pooling_layer=False), config.hidden_size, projected)
@@ -133,20 +123,6 @@ def _swin_config(shapes: Mapping[str, Shape], source: Path | str, image_size: in
     )
 
 
-def key_plan(ours: Iterable[str]) -> dict[str, str]:
-    """The checkpoint's key of each of the model's, {theirs: ours}."""
-    plan = {}
-    for key in ours:
-        theirs = key
-        if key.startswith("vision_model.model.encoder."):
-            for pattern, replacement in _RENAMED:
-                theirs = re.sub(pattern, replacement, theirs)
-            for new, old in _LETTERS.items():
-                theirs = theirs.replace(new, old)
-        plan[theirs] = key
-    return plan
-
-
 class MedCLIP(FileBaseline):
     """MedCLIP-ViT.
 
@@ -156,7 +132,8 @@ class MedCLIP(FileBaseline):
     """
 
     name: ClassVar[str] = "medclip"
-    published = PUBLISHED
+    published, network = PUBLISHED, MedCLIPModel
+    hub_tokenizer, context = "emilyalsentzer/Bio_ClinicalBERT", 77
     choices = MappingProxyType({"text": "no padding: each text as if it came alone, at most 77 tokens"})
 
     @classmethod
@@ -165,35 +142,26 @@ class MedCLIP(FileBaseline):
             raise ValueError(f"medclip needs its weights: {PUBLISHED.advice}")
         super().check(location)
 
-    @classmethod
-    def load(
-        cls,
-        location: str | Path | None = None,
-        device: str | torch.device | None = None,
-        text_heads: int | None = None,
-    ) -> "MedCLIP":
-        path = locate(location, PUBLISHED)
-        tensors = _unzip(path) if path.suffix == ".zip" else read_tensors(path)
-        model = cls.model_of(tensors, path, text_heads=text_heads)
-        vocabulary = model.text_model.model.config.vocab_size
-        return cls(model, load_tokenizer(path.parent, TOKENIZER, vocabulary), device)
+    @staticmethod
+    def read(path: Path) -> dict[str, Tensor]:
+        return _unzip(path) if path.suffix == ".zip" else read_tensors(path)
 
     @staticmethod
-    def model_of(
-        tensors: Mapping[str, Tensor],
-        source: Path | str,
-        image_size: int = SIDE,
-        text_heads: int | None = None,
-    ) -> MedCLIPModel:
-        """The model with a checkpoint's tensors.
+    def key_plan(model: nn.Module) -> dict[str, str]:
+        plan = {}
+        for key in model.state_dict():
+            theirs = key
+            if key.startswith("vision_model.model.encoder."):
+                for pattern, replacement in _RENAMED:
+                    theirs = re.sub(pattern, replacement, theirs)
+                for new, old in _LETTERS.items():
+                    theirs = theirs.replace(new, old)
+            plan[theirs] = key
+        return plan
 
-        Raises:
-            ValueError: the keys do not fit.
-        """
-        with without_weights():
-            model = MedCLIPModel(shapes_of(tensors), source, image_size, text_heads)
-        fill(model, tensors, key_plan(model.state_dict()), DROPPABLE, source)
-        return model
+    @staticmethod
+    def droppable(model: nn.Module) -> Mapping[str, str]:
+        return DROPPABLE
 
     def preprocess(self, image: Any) -> Tensor:
         """(1, 224, 224): grey, on a black square of at least 224 pixels, resized bicubic, normalised."""
@@ -211,8 +179,7 @@ class MedCLIP(FileBaseline):
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         features: list[Tensor] = [torch.empty(0)] * len(texts)
-        length = min(CONTEXT, self.model.text_model.model.config.max_position_embeddings)
-        for positions, ids in by_length(self.tokenizer, texts, length):
+        for positions, ids in by_length(self.tokenizer, texts, self.max_length):
             encoded = unit(self.model.encode_ids(ids.to(self.device)))
             for position, row in zip(positions, encoded, strict=True):
                 features[position] = row

@@ -9,30 +9,18 @@ import torch
 from torch import Tensor, nn
 from transformers import BertModel
 
-from modeling_radir.conversion.checkpoint_files import read_tensors
 from radir_eval.baselines.base import unit
-from radir_eval.baselines.bert import POSITION_IDS, bert_config, load_tokenizer, tokenize
+from radir_eval.baselines.bert import POSITION_IDS, bert_config, tokenize
 from radir_eval.baselines.from_file import FileBaseline
 from radir_eval.baselines.images import as_pil, clip_pixels
 from radir_eval.baselines.pmcclip_resnet import ModifiedResNet
-from radir_eval.baselines.weights import (
-    Published,
-    Shape,
-    count_layers,
-    dimension,
-    fill,
-    locate,
-    shapes_of,
-    without_weights,
-)
+from radir_eval.baselines.weights import Published, Shape, count_layers, dimension
 
 PUBLISHED = Published(
     ("checkpoint.pt", "checkpoint.safetensors"),
     "datasets/axiong/pmc_oa_beta",
     "download checkpoint.pt of the Hub's data set axiong/pmc_oa_beta, and give its path",
 )
-TOKENIZER = "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext"
-CONTEXT = 77
 _OTHER_PARTS = "of the fusion with masked words, which no embedding passes"
 DROPPABLE = MappingProxyType(
     {
@@ -68,8 +56,9 @@ class PMCCLIPModel(nn.Module):
         embed_dim = dimension(shapes, "visual.attnpool.c_proj.weight", 0, source)
         layers = [count_layers(shapes, f"visual.layer{number}.") for number in range(1, 5)]
         self.visual = ModifiedResNet(layers, width, embed_dim, places, image_heads or width // 2)
-        self.text_encoder = BertModel(bert_config(shapes, "text_encoder.", source, text_heads))
-        self.text_projection = nn.Parameter(torch.empty(self.text_encoder.config.hidden_size, embed_dim))
+        self.text_config = bert_config(shapes, "text_encoder.", source, text_heads)
+        self.text_encoder = BertModel(self.text_config)
+        self.text_projection = nn.Parameter(torch.empty(self.text_config.hidden_size, embed_dim))
 
     def encode_ids(self, input_ids: Tensor, pooler: bool = False) -> Tensor:
         """Token ids (T, L) to features (T, d).
@@ -93,38 +82,22 @@ class PMCCLIP(FileBaseline):
     """
 
     name: ClassVar[str] = "pmc-clip"
-    published = PUBLISHED
+    published, network = PUBLISHED, PMCCLIPModel
+    hub_tokenizer = "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext"
+    context = 77
     image_heads: ClassVar[int | None] = None
     pooler: ClassVar[bool] = False
     choices = MappingProxyType(
         {"attention pooling": "32 heads, as the repository builds it", "text": "[CLS] state, padded to 77"}
     )
 
-    @classmethod
-    def load(
-        cls,
-        location: str | Path | None = None,
-        device: str | torch.device | None = None,
-        text_heads: int | None = None,
-    ) -> "PMCCLIP":
-        path = locate(location, PUBLISHED)
-        model = cls.model_of(read_tensors(path), path, text_heads)
-        tokenizer = load_tokenizer(path.parent, TOKENIZER, model.text_encoder.config.vocab_size)
-        return cls(model, tokenizer, device)
+    @staticmethod
+    def droppable(model: nn.Module) -> Mapping[str, str]:
+        return DROPPABLE
 
     @classmethod
-    def model_of(
-        cls, tensors: Mapping[str, Tensor], source: Path | str, text_heads: int | None = None
-    ) -> PMCCLIPModel:
-        """The model with a checkpoint's tensors.
-
-        Raises:
-            ValueError: the keys do not fit.
-        """
-        with without_weights():
-            model = PMCCLIPModel(shapes_of(tensors), source, cls.image_heads, text_heads)
-        fill(model, tensors, {key: key for key in model.state_dict()}, DROPPABLE, source)
-        return model
+    def model_of(cls, tensors: Mapping[str, Tensor], source: Path | str, **choices: Any) -> PMCCLIPModel:
+        return super().model_of(tensors, source, image_heads=cls.image_heads, **choices)
 
     def preprocess(self, image: Any) -> Tensor:
         return clip_pixels(as_pil(image))
@@ -135,8 +108,7 @@ class PMCCLIP(FileBaseline):
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        length = min(CONTEXT, self.model.text_encoder.config.max_position_embeddings)
-        ids, _ = tokenize(self.tokenizer, texts, length, padding="max_length")
+        ids, _ = tokenize(self.tokenizer, texts, self.max_length, padding="max_length")
         return unit(self.model.encode_ids(ids.to(self.device), self.pooler))
 
 

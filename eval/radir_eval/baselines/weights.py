@@ -177,10 +177,10 @@ def fill(
     plan: Mapping[str, str],
     droppable: Mapping[str, str],
     source: Path | str,
-) -> list[tuple[str, str]]:
+) -> None:
     """Put a checkpoint's tensors, in float32, into a module that was made `without_weights`.
 
-    The module is ready for inference afterwards. Arguments, result and errors are those of `check_keys`.
+    The module is ready for inference afterwards. Arguments and errors are those of `check_keys`.
     """
     dropped = check_keys(shapes_of(tensors), module, plan, droppable, source)
     state = {}
@@ -190,7 +190,6 @@ def fill(
     module.load_state_dict(state, assign=True)
     module.requires_grad_(False).eval()
     logger.info("%s: %d tensors used, %d left out that change no embedding", source, len(plan), len(dropped))
-    return dropped
 
 
 def count_layers(keys: Sequence[str] | Mapping[str, object], prefix: str) -> int:

@@ -1,4 +1,4 @@
-"""Any baseline becomes a source by its name; what is missing or does not fit is said completely."""
+"""Any baseline becomes a ranker by its name; what is missing or does not fit is said completely."""
 
 import importlib.util
 import pickle
@@ -215,7 +215,7 @@ def test_medclip_loads_from_the_archive_as_it_is_published(tmp_path: Path) -> No
     for name, tower in (("vision_model", SwinModel(config)), ("text_model", bert(pooler=False))):
         parts[name] = nn.ModuleDict({"model": tower, "projection_head": nn.Linear(64, 16, bias=False)})
     ours = parts.eval().state_dict()
-    old = {theirs: ours[name] for theirs, name in medclip.key_plan(ours).items()}
+    old = {theirs: ours[name] for theirs, name in medclip.MedCLIP.key_plan(parts).items()}
     assert "vision_model.model.encoder.layers.0.blocks.0.attention.self.query.weight" in old
     old["text_model.model.embeddings.position_ids"] = torch.arange(20)[None]
     torch.save(old, tmp_path / "pytorch_model.bin")
