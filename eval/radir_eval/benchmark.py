@@ -45,7 +45,7 @@ from radir_eval.results_folder import (
     evaluation_folder,
     mark,
 )
-from radir_eval.retrieval_split import RetrievalSplit
+from radir_eval.retrieval_split import RetrievalSplit, unreadable
 from radir_eval.statistics.summary import summarise
 from radir_eval.tables.latex import latex_tables
 from radir_eval.tables.paper_tables import markdown_tables
@@ -60,7 +60,7 @@ __all__ = ["EXAMPLES", "PER_QUERY", "RESULTS", "TABLES", "Protocol", "evaluate_m
 def evaluate_models(
     dataset: BuiltDataset,
     split: str,
-    sources: Sequence[Ranker],
+    rankers: Sequence[Ranker],
     protocol: Protocol,
     out: Path,
     progress: bool = True,
@@ -68,50 +68,47 @@ def evaluate_models(
     heat_maps: int = MOST_HEAT_MAPS,
     skip_unreadable: bool = False,
 ) -> dict[str, Any]:
-    """Evaluate all sources on the same queries and candidates, and write the results.
+    """Evaluate all rankers on the same queries and candidates, and write the results.
 
     Args:
         dataset, split: a built dataset, and one of its splits.
-        sources: what to compare; names must differ. The first that is no reference chooses the examples.
+        rankers: what to compare; names must differ. The first that is no reference chooses the examples.
         protocol: the choices.
         out: folder for the files above; made if missing.
         progress: show progress bars.
         cache: folder for the vectors of models, which evaluations may share; `out`/.cache by default.
         heat_maps: at most so many are drawn; 0 for none. Each costs some passes of the model in both ways.
-        skip_unreadable: leave images out that cannot be read, for all sources, and list them in the results;
+        skip_unreadable: leave images out that cannot be read, for all rankers, and list them in the results;
             by default the first one ends the evaluation.
 
     Returns:
         The content of results.json. An interrupted call goes on where it stopped, to the same bytes.
 
     Raises:
-        ValueError: no source, two of one name, no such split or one too small, an unfit source, an image that
+        ValueError: no ranker, two of one name, no such split or one too small, an unfit ranker, an image that
             cannot be read; another process writes to `out`, or it holds what is none of an evaluation.
     """
-    check_names(sources)
+    check_names(rankers)
     with evaluation_folder(Path(out)) as folder:
-        items = (
-            RetrievalSplit.readable(dataset, split, progress)
-            if skip_unreadable
-            else RetrievalSplit(dataset, split)
-        )
-        return _evaluate(items, sources, protocol, folder, progress, cache or folder / CACHE, heat_maps)
+        left_out = unreadable(dataset, split, progress) if skip_unreadable else None
+        items = RetrievalSplit(dataset, split, left_out)
+        return _evaluate(items, rankers, protocol, folder, progress, cache or folder / CACHE, heat_maps)
 
 
 def _evaluate(
     items: RetrievalSplit,
-    sources: Sequence[Ranker],
+    rankers: Sequence[Ranker],
     protocol: Protocol,
     out: Path,
     progress: bool,
     cache: Path,
     heat_maps: int,
 ) -> dict[str, Any]:
-    parts = TaskCache(out / TASKS, items, protocol, sources)
-    rankings = open_all(sources, items, cache)
+    parts = TaskCache(out / TASKS, items, protocol, rankers)
+    rankings = open_all(rankers, items, cache)
     scored = score_tasks(items, rankings, protocol, progress, parts)
-    results = _results(items, sources, rankings, scored, protocol, parts)
-    shown = {source.name: rankings[source.name] for source in sources if not source.reference} or rankings
+    results = _results(items, rankers, rankings, scored, protocol, parts)
+    shown = {ranker.name: rankings[ranker.name] for ranker in rankers if not ranker.reference} or rankings
     examples = collect_examples(items, shown, scored, results["anatomies"], protocol)
     _write(out, results, examples, items, scored)
     drawn = draw_heat_maps(items, shown, examples, parts, progress, heat_maps)  # last: the figures are safe
@@ -123,18 +120,18 @@ def _evaluate(
 
 def _results(
     items: RetrievalSplit,
-    sources: Sequence[Ranker],
+    rankers: Sequence[Ranker],
     rankings: Mapping[str, Ranking],
     scored: Sequence[TaskScores],
     protocol: Protocol,
     parts: TaskCache,
 ) -> dict[str, Any]:
-    references = [source.name for source in sources if source.reference]
+    references = [ranker.name for ranker in rankers if ranker.reference]
     summary = summarise(items, scored, protocol, references)
     gold = score_gold(items, rankings, protocol, parts)
-    for source in sources:
-        name, block = source.name, summary["models"][source.name]
-        block |= {"conditions": rankings[name].conditional, "reference": source.reference}
+    for ranker in rankers:
+        name, block = ranker.name, summary["models"][ranker.name]
+        block |= {"conditions": rankings[name].conditional, "reference": ranker.reference}
         if name in gold:
             block["gold_precision"] = gold[name]
     return {
@@ -143,7 +140,7 @@ def _results(
         "split": items.split,
         "seed": protocol.seed,
         "protocol": protocol.to_dict(),
-        "data": terms_of(items.dataset, sources),
+        "data": terms_of(items.dataset, rankers),
         "n_images": len(items),
         "left_out": [{"image_id": name, "reason": reason} for name, reason in items.left_out.items()],
         "n_subjects": int(items.subjects.max()) + 1,

@@ -49,27 +49,6 @@ class RetrievalSplit:
         self._rows: dict[str, np.ndarray] = {}
         self._check()
 
-    @classmethod
-    def readable(cls, dataset: BuiltDataset, split: str, progress: bool = True) -> "RetrievalSplit":
-        """The images of a split that can be read; each is read once for it, the others are `left_out`.
-
-        Raises:
-            ValueError: as of the class, or none can be read.
-        """
-        studies = dataset.studies(split)
-        bar = tqdm(studies, desc="reading images", unit="image", disable=not progress)
-        left_out: dict[str, str] = {}
-        for row in bar:
-            try:
-                dataset.image(row)
-            except ValueError as error:
-                left_out[str(row["image_id"])] = str(error)
-        if left_out and len(left_out) == len(studies):
-            raise ValueError(
-                f"no image of {dataset.name}/{split} can be read; the first: {next(iter(left_out.values()))}"
-            )
-        return cls(dataset, split, left_out)
-
     def _leave_out(self, left_out: Mapping[str, str]) -> None:
         names = [str(name) for name in self.studies["image_id"][:]]
         self.left_out = {name: left_out[name] for name in names if name in left_out}
@@ -174,3 +153,23 @@ class RetrievalSplit:
         names = [anatomy["name"] for anatomy in self.anatomies]
         counts = (self.dataset.engine.store.row_table(studies, names) >= 0).sum(axis=1)
         return dict(zip(names, counts.tolist(), strict=True))
+
+
+def unreadable(dataset: BuiltDataset, split: str, progress: bool = True) -> dict[str, str]:
+    """Images of a split that cannot be read, image_id -> why; each image is read once for it.
+
+    Raises:
+        ValueError: none can be read.
+    """
+    studies = dataset.studies(split)
+    left_out: dict[str, str] = {}
+    for row in tqdm(studies, desc="reading images", unit="image", disable=not progress):
+        try:
+            dataset.image(row)
+        except ValueError as error:
+            left_out[str(row["image_id"])] = str(error)
+    if left_out and len(left_out) == len(studies):
+        raise ValueError(
+            f"no image of {dataset.name}/{split} can be read; the first: {next(iter(left_out.values()))}"
+        )
+    return left_out

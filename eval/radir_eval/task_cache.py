@@ -1,8 +1,8 @@
 """Finished pieces of an evaluation on disk: an interrupted one goes on, and a new model joins the others.
 
-A piece is the metrics of one source in one task, as `.tasks/<key>.npz` beside the results. The key is the
-SHA-256 of all that decides it: the source's fingerprint, the dataset's digest, the split, the protocol, the
-task, the anatomy, the images left out and the code. A source without a fingerprint leaves no pieces.
+A piece is the metrics of one ranker in one task, as `.tasks/<key>.npz` beside the results. The key is the
+SHA-256 of all that decides it: the ranker's fingerprint, the dataset's digest, the split, the protocol, the
+task, the anatomy, the images left out and the code. A ranker without a fingerprint leaves no pieces.
 """
 
 import dataclasses
@@ -33,14 +33,14 @@ class TaskCache:
         folder: made at the first piece.
         items: the split.
         protocol: the choices.
-        sources: what is evaluated.
+        rankers: what is evaluated.
     """
 
     def __init__(
-        self, folder: Path, items: RetrievalSplit, protocol: Protocol, sources: Sequence[Ranker]
+        self, folder: Path, items: RetrievalSplit, protocol: Protocol, rankers: Sequence[Ranker]
     ) -> None:
         self._folder = Path(folder)
-        self._fingerprints = {source.name: source.fingerprint() for source in sources}
+        self._fingerprints = {ranker.name: ranker.fingerprint() for ranker in rankers}
         choices = {name: value for name, value in dataclasses.asdict(protocol).items() if name not in _LATER}
         self._shared = {
             **items.identity,

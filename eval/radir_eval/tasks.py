@@ -26,7 +26,7 @@ class TaskScores:
     """Every query's metrics of one model in one task.
 
     Attributes:
-        model: the source's name.
+        model: the ranker's name.
         task: IMAGE_TO_IMAGE, IMAGE_TO_REPORT or CONDITIONAL.
         anatomy: the condition; WHOLE where there is none.
         ks: the K cut-offs.

@@ -91,10 +91,10 @@ def run_evaluation(
     from dataset_scripts.building.built_dataset import BuiltDataset
 
     data = BuiltDataset.open(dataset)
-    sources = _sources(models, baselines, embeddings, protocol.seed, progress)
+    rankers = _rankers(models, baselines, embeddings, protocol.seed, progress)
     drawn = MOST_HEAT_MAPS if heat_maps is None else heat_maps
     results = evaluate_models(
-        data, split, sources, protocol, out, progress, heat_maps=drawn, skip_unreadable=skip_unreadable
+        data, split, rankers, protocol, out, progress, heat_maps=drawn, skip_unreadable=skip_unreadable
     )
     write_report(data, out, progress=progress)
     return results
@@ -107,7 +107,7 @@ def _protocol(path: Path | None, seed: int | None) -> "Protocol":
     return protocol if seed is None else dataclasses.replace(protocol, seed=seed)
 
 
-def _sources(
+def _rankers(
     models: list[str], baselines: list[str], embeddings: list[Path], seed: int, progress: bool
 ) -> "list[Ranker]":
     from radir_eval.baselines import BASELINES, parse_baseline
@@ -177,9 +177,9 @@ def export_run(
         include_images=include_images or None,
     )
     choices = _protocol(protocol, seed)
-    sources = _sources(model or [], baseline or [], embeddings or [], choices.seed, progress=not as_json)
+    rankers = _rankers(model or [], baseline or [], embeddings or [], choices.seed, progress=not as_json)
     exported = export_run(
-        BuiltDataset.open(dataset), split, sources, choices, out, not as_json, options,
+        BuiltDataset.open(dataset), split, rankers, choices, out, not as_json, options,
         skip_unreadable=skip_unreadable,
     )  # fmt: skip
     if as_json:

@@ -26,15 +26,15 @@ def run(helpers: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> S
     whole, by_anatomy = dataset.knowing_vectors(0.1)
     radir = helpers.write_vectors(folder / "radir.parquet", dataset, whole, by_anatomy)
     clip = helpers.write_vectors(folder / "clip.parquet", dataset, dataset.knowing_vectors(0.3, 1)[0], {})
-    sources: list[Ranker] = [
+    rankers: list[Ranker] = [
         ParquetEmbeddings(radir),
         ParquetEmbeddings(clip),
         RandomRanker(0),
         OracleRanker(),
     ]
-    results = evaluate_models(dataset, "test", sources, PROTOCOL, folder / "out", progress=False)
+    results = evaluate_models(dataset, "test", rankers, PROTOCOL, folder / "out", progress=False)
     return SimpleNamespace(
-        dataset=dataset, sources=sources, results=results, out=folder / "out", by_anatomy=by_anatomy
+        dataset=dataset, rankers=rankers, results=results, out=folder / "out", by_anatomy=by_anatomy
     )
 
 
@@ -146,7 +146,7 @@ def test_two_runs_are_equal_and_blocks_do_not_change_a_figure(
     run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("radir_eval.tasks._BLOCK_CELLS", 100)
-    again = evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path, progress=False)
+    again = evaluate_models(run.dataset, "test", run.rankers, PROTOCOL, tmp_path, progress=False)
     assert again["models"].keys() == run.results["models"].keys()
     assert again["models"]["radir"] == run.results["models"]["radir"]
     assert (tmp_path / "tables.md").read_text() == (run.out / "tables.md").read_text()
@@ -197,18 +197,18 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
-# Calls for 4 sources: 4 of images to images, 2 of images to reports, 4 for each of 5 anatomies.
+# Calls for 4 rankers: 4 of images to images, 2 of images to reports, 4 for each of 5 anatomies.
 @pytest.mark.parametrize(("calls", "again"), [(0, 0), (3, 3), (4 + 2 + 3 * 4 + 1, 1)])
 def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(
     calls: int, again: int, run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = interrupt_after(monkeypatch, "radir_eval.tasks.retrieval_metrics", calls)
     with pytest.raises(Interrupted):
-        evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path / "out", progress=False)
+        evaluate_models(run.dataset, "test", run.rankers, PROTOCOL, tmp_path / "out", progress=False)
     assert not any((tmp_path / "out").glob("[!.]*"))
     monkeypatch.undo()
     after = interrupt_after(monkeypatch, "radir_eval.tasks.retrieval_metrics", -1)
-    evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path / "out", progress=False)
+    evaluate_models(run.dataset, "test", run.rankers, PROTOCOL, tmp_path / "out", progress=False)
     assert content(tmp_path / "out") == content(run.out)
     assert len(before) + len(after) == 4 + 2 + 5 * 4 + again  # the task that was interrupted starts again
 
@@ -216,12 +216,12 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(
 def test_what_an_evaluation_knows_serves_the_next_one(
     run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate_models(run.dataset, "test", run.sources[:2], PROTOCOL, tmp_path, progress=False)
+    evaluate_models(run.dataset, "test", run.rankers[:2], PROTOCOL, tmp_path, progress=False)
     scored = interrupt_after(monkeypatch, "radir_eval.tasks.retrieval_metrics", -1)
-    evaluate_models(run.dataset, "test", run.sources[:2], PROTOCOL, tmp_path, progress=False)
+    evaluate_models(run.dataset, "test", run.rankers[:2], PROTOCOL, tmp_path, progress=False)
     assert scored == []
-    evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path, progress=False)
-    assert len(scored) == 2 * 7  # of the two new sources: two tasks of whole images, five anatomies
+    evaluate_models(run.dataset, "test", run.rankers, PROTOCOL, tmp_path, progress=False)
+    assert len(scored) == 2 * 7  # of the two new rankers: two tasks of whole images, five anatomies
     assert content(tmp_path) == content(run.out)
 
 
@@ -248,7 +248,7 @@ def test_what_has_changed_is_computed_again(
     assert pieces.isdisjoint(path.name for path in (out / ".tasks").iterdir())
 
 
-def test_a_source_without_a_fingerprint_leaves_nothing_behind(
+def test_a_ranker_without_a_fingerprint_leaves_nothing_behind(
     run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RandomRanker, "fingerprint", Ranker.fingerprint)
@@ -257,17 +257,17 @@ def test_a_source_without_a_fingerprint_leaves_nothing_behind(
 
 
 def test_a_damaged_piece_is_made_anew(run: SimpleNamespace, tmp_path: Path) -> None:
-    evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path, progress=False)
+    evaluate_models(run.dataset, "test", run.rankers, PROTOCOL, tmp_path, progress=False)
     for path in (tmp_path / ".tasks").iterdir():
         path.write_bytes(path.read_bytes()[:100])
-    evaluate_models(run.dataset, "test", run.sources, PROTOCOL, tmp_path, progress=False)
+    evaluate_models(run.dataset, "test", run.rankers, PROTOCOL, tmp_path, progress=False)
     assert content(tmp_path) == content(run.out)
 
 
 @pytest.mark.parametrize(
-    ("names", "said"), [([], "no source"), (["a", "b", "a"], "two sources are named 'a'")]
+    ("names", "said"), [([], "nothing to rank by"), (["a", "b", "a"], "two rankers are named 'a'")]
 )
-def test_sources_need_their_own_names(
+def test_rankers_need_their_own_names(
     names: list[str], said: str, run: SimpleNamespace, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=said):

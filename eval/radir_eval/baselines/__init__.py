@@ -46,7 +46,7 @@ __all__ = ["BASELINES", "Baseline", "BaselineEmbeddings", "parse_baseline"]
 def parse_baseline(
     text: str, batch_size: int = 32, device: str | torch.device | None = None, progress: bool = True
 ) -> BaselineEmbeddings:
-    """The source that the command line names.
+    """The ranker that the command line names.
 
     Args:
         text: NAME or NAME=ID_OR_PATH with a name of BASELINES; or a Hub id (user/model) or folder of a model

@@ -15,7 +15,7 @@ from radir_eval.export.trec import EXPORT, export_trec
 from radir_eval.protocol import Protocol
 from radir_eval.rankers.encoder import open_all
 from radir_eval.rankers.vectors import Ranker, check_names
-from radir_eval.retrieval_split import RetrievalSplit
+from radir_eval.retrieval_split import RetrievalSplit, unreadable
 
 TREC, GAINS = "trec", "gains"
 KIND = "radir-export"  # of the manifests
@@ -63,7 +63,7 @@ class Exported:
 def export_run(
     dataset: BuiltDataset,
     split: str,
-    sources: Sequence[Ranker],
+    rankers: Sequence[Ranker],
     protocol: Protocol,
     out: Path,
     progress: bool = True,
@@ -71,10 +71,10 @@ def export_run(
     cache: Path | None = None,
     skip_unreadable: bool = False,
 ) -> Exported:
-    """Export the benchmark's tasks and the sources' rankings: `out`/trec and `out`/gains, each whole or not.
+    """Export the benchmark's tasks and the rankers' rankings: `out`/trec and `out`/gains, each whole or not.
 
     Args:
-        dataset, split, sources, protocol: as of `evaluate_models`; the figures are of the same pairs.
+        dataset, split, rankers, protocol: as of `evaluate_models`; the figures are of the same pairs.
         out: a folder; earlier exports in it are replaced.
         progress: show progress bars.
         options: by default all tasks, and no more than the dataset's sharing allows.
@@ -84,22 +84,19 @@ def export_run(
     Raises:
         ValueError: as of `evaluate_models`; or what lies in the place of an export is not all of one.
     """
-    check_names(sources)
+    check_names(rankers)
     with claim(Path(out)) as folder:
         for name in (TREC, GAINS):
             _check_replaceable(folder / name)
         remove_leftovers(folder)
-        items = (
-            RetrievalSplit.readable(dataset, split, progress)
-            if skip_unreadable
-            else RetrievalSplit(dataset, split)
-        )
-        return _export(items, sources, protocol, folder, progress, options or ExportOptions(), cache)
+        left_out = unreadable(dataset, split, progress) if skip_unreadable else None
+        items = RetrievalSplit(dataset, split, left_out)
+        return _export(items, rankers, protocol, folder, progress, options or ExportOptions(), cache)
 
 
 def _export(
     items: RetrievalSplit,
-    sources: Sequence[Ranker],
+    rankers: Sequence[Ranker],
     protocol: Protocol,
     out: Path,
     progress: bool,
@@ -108,7 +105,7 @@ def _export(
 ) -> Exported:
     trec, gains = out / TREC, out / GAINS
     tasks = judged_tasks(items, protocol, options.anatomies)
-    rankings = open_all(sources, items, cache)
+    rankings = open_all(rankers, items, cache)
     depth = options.depth or max(*protocol.ks_unconditional, *protocol.ks_conditional)
     with atomic_path(trec) as folder:
         export_trec(tasks, rankings, folder, depth, options.scale, progress)

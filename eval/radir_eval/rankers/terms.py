@@ -8,18 +8,18 @@ from dataset_scripts.building.provenance import joined
 from radir_eval.rankers.vectors import Ranker
 
 
-def terms_of(dataset: BuiltDataset, sources: Sequence[Ranker]) -> dict[str, Any]:
+def terms_of(dataset: BuiltDataset, rankers: Sequence[Ranker]) -> dict[str, Any]:
     """The `data` of results.json.
 
     Args:
         dataset: what is evaluated on.
-        sources: what is evaluated; references (random, oracle) owe to no other data.
+        rankers: what is evaluated; references (random, oracle) owe to no other data.
 
     Returns:
         sharing and licence, the strictest of all, and made_from: "dataset" and "model NAME" -> what is known
         of its data; what nothing is known of, such as vectors from a file, counts as restricted.
     """
-    models = {f"model {source.name}": source.data() for source in sources if not source.reference}
+    models = {f"model {ranker.name}": ranker.data() for ranker in rankers if not ranker.reference}
     return joined({"dataset": _of_dataset(dataset), **models})
 
 

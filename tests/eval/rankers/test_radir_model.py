@@ -1,4 +1,4 @@
-"""A RadIR folder as a source: the vectors of the model's own methods; a plain CLIP ignores conditions."""
+"""A RadIR folder as a ranker: the vectors of the model's own methods; a plain CLIP ignores conditions."""
 
 import json
 from pathlib import Path
