@@ -19,7 +19,6 @@ an index, the image query.png, and two files of texts.
 import configparser
 import contextlib
 import importlib
-import importlib.util
 import io
 import re
 import shlex
@@ -243,7 +242,7 @@ def parse_accelerate(arguments: list[str]) -> None:
     given = launch_command_parser().parse_args(arguments[1:])
     script, rest = given.training_script, given.training_script_args
     if given.module:
-        assert importlib.util.find_spec(script), f"there is no module {script}"
+        assert hasattr(importlib.import_module(script), "main"), f"{script} is no module with a main"
         return
     assert (ROOT / script).is_file(), script
     config, *options = rest

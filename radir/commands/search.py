@@ -59,7 +59,7 @@ def search(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the indexed images that are most like one image, for one anatomy."""
+    """Find the indexed images most like one image, for one anatomy or as a whole."""
     from radir_search.query import search_image
 
     anatomy = _resolved(anatomy) if anatomy else None
