@@ -203,7 +203,7 @@ class Trainer:
         save_checkpoint(self.folder, self.accelerator, progress)
 
     def _resume_point(self) -> tuple[Path | None, int, int]:
-        """(checkpoint, stage, step) to go on from; weights are loaded with their optimiser."""
+        """(checkpoint, stage, step) to resume from; weights are loaded with their optimiser."""
         count, other = self.accelerator.num_processes, self.config.other_processes
         found = decide(lambda: self.folder.resume_point(count, other))
         if found is None:

@@ -1,4 +1,4 @@
-"""RadIR: images and reports in one space (paper, 4.1), and images as far as an anatomy goes (paper, 4.2)."""
+"""RadIR: images and reports in one space (paper, 4.1), and images conditioned on an anatomy (paper, 4.2)."""
 
 import os
 from collections.abc import Sequence

@@ -4,8 +4,8 @@
 
 DATASET is a built dataset (by any scorer), or a text file with one text a line. Each process, on however many
 GPUs or machines with the folder SHARDS in reach, takes its part of the sentence splitting, then of the NER,
-then of the encoder. A shard appears whole or not at all, under a name that follows from what is in it and
-from the scorer; the same command goes on where an interrupted one stopped, with any number of processes. What
+then of the encoder. A shard is written atomically, under a name that follows from what is in it and
+from the scorer; the same command resumes an interrupted one, with any number of processes. What
 a killed process left half written is removed by the next one that finds itself alone with the folder.
 """
 
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, ImportError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:
-        parser.exit(_INTERRUPTED, "interrupted: the same command goes on where it stopped\n")
+        parser.exit(_INTERRUPTED, "interrupted: the same command resumes\n")
 
 
 if __name__ == "__main__":

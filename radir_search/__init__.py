@@ -1,4 +1,4 @@
-"""Search: images become an index, and one image is answered with its nearest, as far as an anatomy goes.
+"""Search: images become an index, and one image is answered with its nearest, for an anatomy or as a whole.
 
 In the order of use: `image_files` lists the images below a folder, `features` reads them for the model,
 `build_index` embeds them, `index` is what comes of it and the exact search in it, `index_folder` keeps it on

@@ -94,7 +94,7 @@ def build_index(
     progress: bool = True,
     splits: Sequence[str] | None = None,
 ) -> IndexSummary:
-    """Embed images, whole and under every anatomy that the model knows, and write the index.
+    """Embed images, as a whole and conditioned on each of the model's anatomies; write the index.
 
     Images that cannot be read are left out and listed. The index keeps which model and dataset it is of, and
     the terms of their data: what nobody knows anything of counts as restricted.

@@ -1,4 +1,4 @@
-"""Exact search over the features of many images, whole or as far as an anatomy goes."""
+"""Exact search over the features of many images, whole or conditioned on an anatomy."""
 
 import logging
 import os

@@ -28,7 +28,7 @@ class Hit:
 def search_image(
     folder: Path, image: Path, anatomy: str | None = None, k: int = 10, model_id: str | None = None
 ) -> list[Hit]:
-    """The k indexed images most like an image, as far as an anatomy is concerned.
+    """The k indexed images most like an image, for an anatomy or as a whole.
 
     Args:
         folder: of the index.

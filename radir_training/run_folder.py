@@ -1,4 +1,4 @@
-"""The folder of a training run: whose it is, where the run goes on from, and the model that it ends as.
+"""The folder of a training run: whose it is, where the run resumes, and the model that it ends as.
 
     checkpoint/stage1-000500/    a checkpoint: what accelerate saves, progress.json, manifest.json
     checkpoint/model/            the finished model on its way to its place, file by file
@@ -135,7 +135,7 @@ class RunFolder:
 
         Args:
             processes: that the run has now.
-            other_processes: go on with another number of them than before.
+            other_processes: resume with another number of them than before.
 
         Raises:
             ValueError: there are checkpoints and none is whole, or it is of other settings or of a version
@@ -155,7 +155,7 @@ class RunFolder:
             self._require_recipe(progress)
             self._require_processes(progress.processes, processes, other_processes)
             if damaged:
-                logger.warning("%s: going on from %s", damaged, path.name)
+                logger.warning("%s: resuming from %s", damaged, path.name)
             return path, progress
         if damaged:
             raise ValueError(

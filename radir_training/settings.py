@@ -72,7 +72,7 @@ class TrainConfig:
     workers: int = 0  # processes that read images
     checkpoint_every: int = 500  # steps
     log_every: int = 10  # steps
-    other_processes: bool = False  # go on from a checkpoint with another number of processes: other weights
+    other_processes: bool = False  # resume with another number of processes: other weights
     tracker: str = "tensorboard"  # any of accelerate's, or none
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, number: int, where: str) -> None:
         super().__init__(
-            f"stopped by {signal.Signals(number).name} {where}; the same command goes on from there"
+            f"stopped by {signal.Signals(number).name} {where}; the same command resumes from there"
         )
         self.code = 128 + number
 

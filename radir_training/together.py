@@ -1,4 +1,4 @@
-"""Several processes of one training: the main one looks at files, and all go on alike or not at all."""
+"""Several processes of one training: the main one looks at files, and all continue alike or stop alike."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext

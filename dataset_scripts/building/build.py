@@ -1,7 +1,7 @@
 """From a source to a built dataset: blocks, tables, entities, relevance, card.
 
 Each step leaves files in the working folder `.NAME.building` (see `working_folder`), and the same command
-goes on where an interrupted one stopped. The dataset appears under its name when all is there.
+resumes an interrupted one. The dataset appears under its name when all is there.
 """
 
 import dataclasses
@@ -112,7 +112,7 @@ def build_dataset(
     processes: int | None = None,
     progress: bool = True,
 ) -> BuildInfo:
-    """Build a dataset folder from a source; the folder appears whole or not at all.
+    """Build a dataset folder from a source; the folder is written atomically.
 
     Args:
         source: the data.

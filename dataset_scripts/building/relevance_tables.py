@@ -1,6 +1,6 @@
 """The `relevance` config of a built dataset: each query's candidates in descending relevance.
 
-One part a (split, anatomy) is written first, so that an interrupted build goes on; then they are joined: by
+One part a (split, anatomy) is written first, so that an interrupted build resumes; then they are joined: by
 their names, never by a listing of the folder.
 """
 

@@ -2,7 +2,7 @@
 
 A block is `_BLOCK` studies. Its images become one Parquet shard for each split, and what the later steps of a
 build need of it (texts, findings, labels, what was left out) small files of their own. Its record in the
-steps comes last: a block whose record holds is complete, and an interrupted build goes on after it. The
+steps comes last: a block whose record holds is complete, and an interrupted build resumes after it. The
 record names the jobs and the state of the files that these read, so that an image that came later is used.
 Memory does not grow with the corpus, and neither the blocks nor their bytes depend on the number of
 processes.

@@ -6,7 +6,7 @@ dataset/       the files of the dataset to be, and nothing else
 switch.json    which dataset is about to get its name, written last
 
 When all is there, `dataset/` is exchanged with what has the dataset's name, in one step, and the working
-folder is renamed to a leftover and removed. Killed before the exchange, the same command goes on; killed
+folder is renamed to a leftover and removed. Killed before the exchange, the same command resumes; killed
 after it, the same command finds by switch.json that the dataset has its name, and removes the rest. The
 dataset of before, which then lies in `dataset/`, is never looked at.
 """

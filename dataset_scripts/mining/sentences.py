@@ -146,13 +146,13 @@ def _period_ends(text: str, position: int, word: str, is_capital: bool) -> bool:
             return _NEXT_NUMBER.match(text, position) is not None
         return following.isupper() and not _MASK.match(text, position)
     if len(word) < 6 and _INITIALS.match(word):
-        # "M.D. at noon" goes on, "vitamin d. the bones" does not.
+        # "M.D. at noon" continues, "vitamin d. the bones" does not.
         return not (is_capital and following.islower()) and _is_opener(text[position : position + _WINDOW])
     return True
 
 
 def _is_opener(following: str) -> bool:
-    """Whether the text starts with a word that opens sentences rather than goes on with a name."""
+    """Whether the text starts with a word that opens sentences rather than continues a name."""
     first = following.split(" ", 1)[0]
     is_initial = len(first) == 2 and first[1] == "."  # "J. A. Smith"
     return not is_initial and first.strip(".,;:()").lower() in _OPENERS

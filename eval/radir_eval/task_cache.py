@@ -1,4 +1,4 @@
-"""Finished pieces of an evaluation on disk: an interrupted one goes on, and a new model joins the others.
+"""Finished pieces of an evaluation on disk: an interrupted one resumes, and a new model joins the others.
 
 A piece is the metrics of one ranker in one task, as `.tasks/<key>.npz` beside the results. The key is the
 SHA-256 of all that decides it: the ranker's fingerprint, the dataset's digest, the split, the protocol, the

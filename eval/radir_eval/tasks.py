@@ -1,4 +1,4 @@
-"""Scores of every query in every task: images to images, to reports, and to images under each anatomy.
+"""Scores of every query in every task: images to images, to reports, and to images for each anatomy.
 
 Relevance is computed once for each task and block of queries, and shared by all models; a whole N x N matrix
 never exists.
@@ -91,7 +91,7 @@ def task_anatomies(items: RetrievalSplit) -> list[str]:
 
 
 def gallery_of(items: RetrievalSplit, anatomy: str, protocol: Protocol) -> np.ndarray:
-    """The images that are queries and candidates under an anatomy (WHOLE: all with a report), by position."""
+    """The images that are queries and candidates for an anatomy (WHOLE: all with a report), by position."""
     members = items.members(anatomy)
     limit = protocol.max_per_anatomy
     if anatomy == WHOLE or limit is None or len(members) <= limit:

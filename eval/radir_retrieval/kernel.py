@@ -177,7 +177,7 @@ def _expect(
     else 1 - C(m - p, r) / C(m, r) with p of its m members correct.
 
     Args:
-        top, columns: (D + 1,), descending; the last tells whether a group goes on beyond position D.
+        top, columns: (D + 1,), descending; the last tells whether a group continues beyond position D.
         gain_at, hit_by: (D,) float64, written.
     """
     depth, start, found = len(gain_at), 0, False

@@ -71,7 +71,7 @@ def export_onnx(model: RadIRModel, out: Path, shape: Sequence[int]) -> OnnxExpor
 
     Args:
         model: in float32.
-        out: the folder to make; it appears whole or not at all.
+        out: the folder to make, atomically.
         shape: (C, H, W) of the images, or (C, D, H, W) of the volumes, that it will be given.
 
     Raises:

@@ -61,7 +61,7 @@ def convert_checkpoint(
     images: Literal["cxr", "ct"] = "cxr",
     finish: Callable[[Path], None] = lambda folder: None,
 ) -> ConversionReport:
-    """Convert a released checkpoint to a model folder, which appears whole or not at all.
+    """Convert a released checkpoint to a model folder, which is written atomically.
 
     Args:
         checkpoint: the authors' .pt file, or a .safetensors file of the same keys.

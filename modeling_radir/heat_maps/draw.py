@@ -18,7 +18,7 @@ DOTS_PER_INCH = 60  # of a volume's slices: 720 x 250 pixels at most
 
 
 def draw_heat_map(model: str | Path, image: Path, anatomy: str, hit: Path | None = None) -> Image.Image:
-    """Where in an image its likeness comes from, as far as an anatomy is concerned.
+    """Which pixels of an image its similarity for one anatomy comes from.
 
     Args:
         model: a model folder or Hub id.

@@ -41,7 +41,7 @@ def attention_map(
     steps: int = 8,
     grid: Sequence[int] | None = None,
 ) -> Tensor:
-    """Heat-maps of what images look like to the model as far as an anatomy goes: A summed over cells.
+    """Heat-maps of images' features conditioned on an anatomy: A summed over cells.
 
     Sums below 0, of cells that lower the cosine, become 0. Where nothing is left, as for an image of one
     grey, the map is uniform.
@@ -154,7 +154,7 @@ def attributions(
 
 
 def _fused(model: RadIRModel, pixel_values: Tensor, queries: Tensor) -> tuple[Tensor, tuple[int, ...]]:
-    """Fused features (B, d) of images under one query (1, d), L2-normalised, float32; the tokens' grid."""
+    """Fused features (B, d) of images, conditioned on a query (1, d), normalised, float32; the tokens' grid."""
     vision = model.encode_image(pixel_values, pool=False)
     grid: tuple[int, ...] = vision.grid
     if pixel_values.ndim == 5:

@@ -292,7 +292,7 @@ def _losses(training: dict[str, Any]) -> str:
 
 
 def _results(results: ModelResults, fusion: bool) -> str:
-    note = "" if fusion else "\n\nWithout fusion, it ranks by the whole image under every anatomy."
+    note = "" if fusion else "\n\nWithout fusion, it ranks by the whole image for every anatomy."
     return results.markdown() + note
 
 

@@ -131,7 +131,7 @@ def publishable(folder: Path, out: Path) -> Path:
 
     Args:
         folder: a folder that `radir build` wrote.
-        out: the folder to make; it appears whole or not at all.
+        out: the folder to make, atomically.
 
     Returns:
         `out`.

@@ -1,7 +1,7 @@
 """Entities and embeddings of a large corpus, in shards that several processes write and later runs find.
 
 Each process, on however many GPUs or machines with the folder in reach, takes its part of the sentence
-splitting, then of the NER, then of the encoder. A shard appears whole or not at all, under a name that
+splitting, then of the NER, then of the encoder. A shard is written atomically, under a name that
 follows from what is in it and from the extractor; an interrupted run resumes with any number of processes.
 What a killed process left half written is removed by the next one that finds itself alone with the folder.
 The command is `radir.score_shards`.

@@ -96,7 +96,7 @@ def unit(features: Tensor) -> Tensor:
 
 
 class BaselineEmbeddings(Encoder):
-    """A baseline as a ranker: its holistic features rank under every anatomy, as in the paper (section 5.1).
+    """A baseline as a ranker: its holistic features rank for every anatomy, as in the paper (section 5.1).
 
     Args:
         baseline: which.

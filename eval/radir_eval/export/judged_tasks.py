@@ -53,7 +53,7 @@ class JudgedBlock:
 
 @dataclass(frozen=True, eq=False)
 class JudgedTask:
-    """One task: images to images (under an anatomy or none), or images to reports.
+    """One task: images to images (for an anatomy or none), or images to reports.
 
     Attributes:
         items, protocol: as everywhere.

@@ -1,4 +1,4 @@
-"""Heat-maps of a RadIR model over the images of a split: what brings two images together under an anatomy."""
+"""Heat-maps of a RadIR model over the images of a split: what two images share for an anatomy."""
 
 import logging
 from functools import cached_property

@@ -19,9 +19,9 @@ from radir_eval.retrieval_split import RetrievalSplit
 
 
 class ModelEmbeddings(Encoder):
-    """A RadIR model; one without fusion (a plain CLIP) ranks by its holistic features under every anatomy.
+    """A RadIR model; one without fusion (a plain CLIP) ranks by its holistic features for every anatomy.
 
-    The conditional vectors of all N images under all Q anatomies that the split has take N x Q x d x 4 bytes,
+    The conditional vectors of all N images for all Q anatomies that the split has take N x Q x d x 4 bytes,
     in memory, or on disk where `open` is given a cache.
 
     Args:

@@ -1,4 +1,4 @@
-"""Vectors by what decides them, on disk: encoded once, then memory-mapped; an interrupted run goes on.
+"""Vectors by what decides them, on disk: encoded once, then memory-mapped; an interrupted run resumes.
 
 <cache>/<key>/
     vectors.json        what the vectors are of, how many are there, and whether all are

@@ -2,7 +2,7 @@
 
 A `Ranker` is named and knows nothing of a dataset; `open(items)` gives its `Ranking` of one split's images,
 which answers with blocks of scores. Rankings from embeddings only say their vectors; cosine similarity and
-the blocks are shared. A model without conditions is ranked by its holistic features under every anatomy,
+the blocks are shared. A model without conditions is ranked by its holistic features for every anatomy,
 as the baselines of the paper are (section 5.1).
 """
 
@@ -34,19 +34,19 @@ class Ranking(ABC):
     conditional: bool  # whether the scores depend on the anatomy
 
     def covers(self, anatomy: str) -> bool:
-        """Whether all N images have a score of their own under an anatomy, with or without a text for it."""
+        """Whether all N images have a score of their own for an anatomy, with or without a text for it."""
         return self.conditional
 
     @abstractmethod
     def scores(self, anatomy: str | None, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """Image-image scores under an anatomy (None: holistic): (Q, C) float, finite, higher is nearer."""
+        """Image-image scores for an anatomy (None: holistic): (Q, C) float, finite, higher is nearer."""
 
     @abstractmethod
     def report_scores(self, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray | None:
         """Scores of images (queries) with the reports of images (candidates): (Q, C), None if it has none."""
 
     def heat_map(self, position: int, anatomy: str, hit: int | None = None) -> Image.Image | None:
-        """A picture of what in an image its features under an anatomy rest on.
+        """A picture of what its features conditioned on an anatomy rest on.
 
         Args:
             position: of the image.
@@ -113,7 +113,7 @@ class EmbeddingRanking(Ranking):
 
     @abstractmethod
     def image(self, anatomy: str | None) -> np.ndarray:
-        """Image vectors under an anatomy (None: holistic): (N, d) float32; rows may be NaN where the image's
+        """Image vectors for an anatomy (None: holistic): (N, d) float32; rows may be NaN where the image's
         study has no text for the anatomy."""
 
     @abstractmethod

@@ -10,7 +10,7 @@ from radir_eval.tables.paper_tables import AVERAGE, all_tables
 from radir_eval.tables.table import Cell, Table
 
 _PACKAGES = ("booktabs", "graphicx")
-_ROWS_OF_A_PAGE = 45  # longer tables go on in the next
+_ROWS_OF_A_PAGE = 45  # longer tables continue in the next
 _LONG_NAME = 8  # signs; models of longer names stand upright above their columns
 
 _ESCAPES = {

@@ -1,4 +1,4 @@
-"""Builds go on where they stopped, with the bytes of an undisturbed one, and refuse leaks."""
+"""Builds resume, with the bytes of an undisturbed one, and refuse leaks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
