@@ -8,7 +8,7 @@ The folder it writes, each file whole or not at all:
     examples.json       retrieved images of some queries, for the report
     heat_maps.json      heat-maps of some of these, as pictures, of the first model that can draw them
     manifest.json       which of these files, and of report.html, are there
-Two hidden folders beside them: an interrupted evaluation resumes by them, and a later one reuses what is known:
+By two hidden folders beside them, an interrupted evaluation resumes and a later one reuses what is known:
     .tasks/             metrics of each model in each task, see `radir_eval.task_cache`
     .cache/             vectors of the models, see `radir_eval.rankers.vector_store`; or elsewhere
 Both hold what follows from models and dataset, and may be deleted at any time.

@@ -154,7 +154,7 @@ def attributions(
 
 
 def _fused(model: RadIRModel, pixel_values: Tensor, queries: Tensor) -> tuple[Tensor, tuple[int, ...]]:
-    """Fused features (B, d) of images, conditioned on a query (1, d), normalised, float32; the tokens' grid."""
+    """Fused features (B, d) of images for one query (1, d), L2-normalised, float32; the tokens' grid."""
     vision = model.encode_image(pixel_values, pool=False)
     grid: tuple[int, ...] = vision.grid
     if pixel_values.ndim == 5:
