@@ -38,7 +38,7 @@ def convert_checkpoint(
     from radir.publishing.model_card import write_model_card
 
     def finish(folder: Path) -> None:
-        write_model_card(folder)
+        write_model_card(folder, name=out.resolve().name)
         sync(folder)
 
     with claim(out) as place:

@@ -47,12 +47,13 @@ _SIZES = {
 }
 
 
-def write_model_card(folder: Path, results: Path | None = None) -> Path | None:
+def write_model_card(folder: Path, results: Path | None = None, name: str | None = None) -> Path | None:
     """Write README.md into a model folder that has none.
 
     Args:
         folder: a model folder.
         results: results.json with figures of this model, or its folder; models go by the folder's name.
+        name: what the folder will be called; by default its name.
 
     Returns:
         Its path; None where a README.md is there already, which stays as it is.
@@ -63,8 +64,8 @@ def write_model_card(folder: Path, results: Path | None = None) -> Path | None:
     target = Path(folder) / CARD
     if target.exists():
         return None
-    name = ModelInfo.read(Path(folder)).name
-    text = model_card(Path(folder), None if results is None else ModelResults.read(results, name))
+    name = name or ModelInfo.read(Path(folder)).name
+    text = model_card(Path(folder), None if results is None else ModelResults.read(results, name), name)
     with atomic_path(target) as path:
         path.write_text(text, encoding="utf-8")
     return target

@@ -8,16 +8,19 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
 import yaml
 from huggingface_hub import EvalResult, ModelCard
 from PIL import Image
 
 from dataset_scripts.sources.base import Sharing
+from radir.commands.convert import convert_checkpoint
 from radir.publishing.model_card import is_untouched, model_card, with_results, write_model_card
 from radir.publishing.model_info import ModelInfo, is_local_path, without_local_paths
 from radir.publishing.model_results import ModelResults
 from tests.made_up.model import model_folder, results_file
 from tests.modeling_radir import tiny
+from tests.modeling_radir.conversion import released
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +189,14 @@ def test_a_card_is_written_once_and_never_over_a_readme(folder: Path, tmp_path: 
     (target / "README.md").write_text("mine")
     assert write_model_card(target) is None
     assert (target / "README.md").read_text() == "mine"
+
+
+def test_a_converted_folder_has_a_card_with_the_folders_name(tmp_path: Path) -> None:
+    torch.save(released.state(), tmp_path / "RadIR.pt")
+    convert_checkpoint(tmp_path / "RadIR.pt", tmp_path / "mine")
+    card = (tmp_path / "mine" / "README.md").read_text()
+    assert card == model_card(tmp_path / "mine")
+    assert "# mine" in card.splitlines()
 
 
 def test_an_edit_anywhere_in_a_card_is_seen(folder: Path, results: ModelResults) -> None:
