@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from radir_eval.rankers.radir_model import ModelEmbeddings
-from radir_eval.retrieval_split import Items
+from radir_eval.retrieval_split import RetrievalSplit
 
 import train_accelerate
 from dataset_scripts.building.build import build_dataset
@@ -225,7 +225,7 @@ def test_a_model_for_volumes_goes_on_with_x_rays(world: SimpleNamespace, tmp_pat
 
 
 def test_evaluation_gives_the_vectors_of_the_models_own_methods(world: SimpleNamespace) -> None:
-    items = Items(world.data, "train")
+    items = RetrievalSplit(world.data, "train")
     ranking = ModelEmbeddings(world.model, batch_size=5, device="cpu", progress=False).open(items)
     model, processor = load(world.model, "cpu")
     rows = world.data.studies("train")
