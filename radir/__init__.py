@@ -6,6 +6,7 @@ of a large corpus.
 """
 
 from importlib import import_module, metadata
+from operator import attrgetter
 from typing import Any
 
 _OFFERED = {
@@ -18,7 +19,7 @@ _OFFERED = {
     "score_texts": "dataset_scripts.relevance.text_scores",
     "evaluate_models": "radir_eval.benchmark",
     "build_index": "radir_search.build_index",
-    "load_index": "radir_search.index:load_index",
+    "load_index": "radir_search.index:RetrievalIndex.load",
     "search_image": "radir_search.query",
 }
 
@@ -31,7 +32,7 @@ def __getattr__(name: str) -> Any:
     if name not in _OFFERED:
         raise AttributeError(f"radir offers {', '.join(__all__)}, not {name}")
     module, _, attribute = _OFFERED[name].partition(":")
-    return getattr(import_module(module), attribute or name)
+    return attrgetter(attribute or name)(import_module(module))
 
 
 def __dir__() -> list[str]:

@@ -49,7 +49,8 @@ WITH_TORCH = (
     *("modeling_radir", "radir_training", "radir_eval", "radir_search", "train_accelerate", "radir"),
     *("dataset_scripts.relevance.neural", "dataset_scripts.relevance.engine.kernel_torch"),
 )
-MOST_FILES = 24  # Python files side by side
+MOST_FILES = 22  # Python files side by side
+MOST_FLAT = 26  # in modeling_radir, whose files travel with a model: remote code has no sub-folders
 
 
 def _modules() -> dict[str, Path]:
@@ -176,4 +177,5 @@ def test_every_folder_tells_the_order_of_its_files() -> None:
 
 def test_no_folder_is_a_long_flat_list() -> None:
     for folder in {path.parent for path in MODULES.values()}:
-        assert len(list(folder.glob("*.py"))) <= MOST_FILES, folder
+        most = MOST_FLAT if folder == ROOMS["modeling_radir"] else MOST_FILES
+        assert len(list(folder.glob("*.py"))) <= most, folder

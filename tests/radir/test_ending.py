@@ -129,7 +129,7 @@ def test_ctrl_c_ends_with_one_line_though_workers_get_it_too(tmp_path: Path) -> 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
     code = (
-        "import sys, typer, radir\n"
+        "import sys, typer\nfrom radir import cli\n"
         "@cli.app.command()\ndef long():\n for _ in range(100000): typer.echo('line')\n"
         "sys.argv = ['radir', 'long']; cli.main()"
     )

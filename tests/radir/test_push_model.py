@@ -161,7 +161,7 @@ def test_only_what_the_model_needs_goes_up(hub: FakeHub, folder: Path) -> None:
     expected = {"README.md", "config.json", "model.safetensors", "processor_config.json", "training.json"}
     expected |= {"tokenizer.json", "tokenizer_config.json"}
     code = {path.name for path in folder.glob("*.py")} - {"private.py"}
-    assert {"modeling_radir.py", "modeling_base.py", "naming.py", "processing_radir.py"} <= code
+    assert {"modeling_radir.py", "modeling_base.py", "checks.py", "processing_radir.py"} <= code
     assert set(files) == expected | code
     for name in set(files) - {"README.md"}:
         assert files[name] == (folder / name).read_bytes(), name
@@ -393,7 +393,7 @@ def test_an_interrupted_upload_leaves_no_commit_and_can_be_repeated(hub: FakeHub
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: (folder / "naming.py").unlink(), r"lacks naming\.py, which its code needs"),
+        (lambda folder: (folder / "checks.py").unlink(), r"lacks checks\.py, which its code needs"),
         (lambda folder: (folder / "modeling_radir.py").unlink(), r"lacks modeling_radir\.py"),
         (lambda folder: (folder / "config.json").unlink(), r"has no config\.json"),
         (lambda folder: (folder / "model.safetensors").rename(folder / "x.bin"), "only pickled weights"),
