@@ -204,7 +204,7 @@ def _scale(plane: np.ndarray) -> np.ndarray:
     values = plane.astype(np.float64)  # differences of 32-bit integers need it
     if not np.isfinite(values).all():
         raise ValueError("an image holds NaN or infinite values: replace them first")
-    low, high = values.min(), values.max()
+    low, high = float(values.min()), float(values.max())
     if plane.dtype.kind == "b" or (plane.dtype.kind == "f" and low >= 0 and high <= 1):
         low, high = 0.0, 1.0
     values -= low  # in place: large images are held once

@@ -12,6 +12,7 @@ import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,8 +66,9 @@ class TaskCache:
         path = self._path(model, task, anatomy)
         if path is not None:
             private(path.parent)
+            named: dict[str, Any] = {**arrays}  # to a type checker they may be flags of savez
             with atomic_path(path) as temporary:
-                np.savez(temporary, **arrays)
+                np.savez(temporary, **named)
 
     def prune(self) -> None:
         """Remove what this evaluation has not asked for: of other protocols, of models that have changed."""
