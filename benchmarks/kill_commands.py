@@ -154,7 +154,7 @@ def _shards(inputs: Path, out: Path) -> Words:
 
 COMMANDS = {
     "build phantom-cxr": Command(_phantom(10), _nothing),
-    "build phantom-cxr, 2 processes": Command(_phantom(10, 2), _nothing, parent_only=True),
+    "build phantom-cxr, 2 processes": Command(_phantom(300, 2), _nothing, parent_only=True),  # three blocks
     "build phantom-cxr over another": Command(
         _phantom(10), _nothing, lambda inputs, out: [_phantom(6)(inputs, out)]
     ),

@@ -18,6 +18,7 @@ import importlib
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -129,7 +130,7 @@ def report(tallies: list[Tally], seconds: float, arguments: list[str]) -> str:
     lines = [
         f"# Kills of every command that writes, {machine()}",
         "",
-        f"`{' '.join(['python', 'benchmarks/kills.py', *arguments])}`",
+        f"`{shlex.join(['python', 'benchmarks/kills.py', *arguments])}`",
         "",
         *PREAMBLE,
         "",
