@@ -58,9 +58,11 @@ def demo(
 def _first_image(data: Path, path: Path) -> Path:
     """Save the first held-out image as a file, to be searched with."""
     from dataset_scripts.building.built_dataset import BuiltDataset
+    from dataset_scripts.plumbing.atomic import atomic_path
 
     dataset = BuiltDataset.open(data)
-    dataset.image(dataset.studies("test")[0]).save(path)
+    with atomic_path(path) as temporary:
+        dataset.image(dataset.studies("test")[0]).save(temporary)
     return path
 
 
