@@ -4,6 +4,7 @@ python benchmarks/picture.py [--demo runs/demo] [--anatomy "left pleura"] [--out
 """
 
 import argparse
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -20,6 +21,7 @@ from radir_search.query import search_image
 
 HITS = 3
 INCHES = 2.2  # the side of a picture
+LETTERS = 36  # in a line of a title
 
 
 def main() -> None:
@@ -57,10 +59,10 @@ def _image(data: BuiltDataset, split: str, image_id: str) -> Image.Image:
 
 
 def _draw(shown: list[tuple[Image.Image, str]], out: Path) -> None:
-    figure, axes = pyplot.subplots(1, len(shown), figsize=(INCHES * len(shown), INCHES + 0.6), dpi=80)
+    figure, axes = pyplot.subplots(1, len(shown), figsize=(INCHES * len(shown), INCHES + 0.3), dpi=80)
     for axis, (image, title) in zip(axes, shown, strict=True):
         axis.imshow(np.asarray(image), cmap="gray")
-        axis.set_title(title, fontsize=7, wrap=True, loc="left")
+        axis.set_title(textwrap.fill(title, LETTERS), fontsize=7, loc="left")
         axis.axis("off")
     figure.tight_layout()
     with atomic_path(out) as path:
