@@ -66,7 +66,7 @@ def _draw(shown: list[tuple[Image.Image, str]], out: Path) -> None:
         axis.axis("off")
     figure.tight_layout()
     with atomic_path(out) as path:
-        figure.savefig(path, format="png", metadata={"Software": None})
+        figure.savefig(path, format="png", bbox_inches="tight", metadata={"Software": None})
 
 
 if __name__ == "__main__":
