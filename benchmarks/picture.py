@@ -22,6 +22,7 @@ from radir_search.query import search_image
 HITS = 3
 INCHES = 2.2  # the side of a picture
 LETTERS = 36  # in a line of a title
+SILENT = "(its report does not mention it)"
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def main() -> None:
     told = _query(data, options.anatomy, options.finding, query)
     hits = search_image(options.demo / "index", query, options.anatomy, HITS)
     shown = [(Image.open(query), f"query: {told}")]
-    shown += [(_image(data, "train", hit.image_id), f"{hit.rank}. {hit.findings}") for hit in hits]
+    shown += [(_image(data, "train", hit.image_id), f"{hit.rank}. {hit.findings or SILENT}") for hit in hits]
     shown.append((draw_heat_map(model, query, options.anatomy), f"heat-map: {options.anatomy}"))
     _draw(shown, options.out)
     query.unlink()
