@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -10,11 +9,9 @@ from typing import Any
 
 from accelerate import Accelerator
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from dataset_scripts.plumbing.bars import progress_bar
 from radir_training.settings import TrainConfig
-
-BAR_EVERY_S = 30.0  # between two prints of the progress bar where nobody watches it
 
 
 class Journal:
@@ -40,11 +37,9 @@ class Journal:
     def steps(self, stage: int, start: int, steps: int, images: int) -> Iterable[int]:
         """The numbers of the steps to do, with a progress bar; `images` are those of one step."""
         self._images, self._since = images, (start, time.perf_counter())
-        often = sys.stderr.isatty()
-        self._bar = tqdm(
+        self._bar = progress_bar(
             range(start, steps), desc=f"stage {stage}", initial=start, total=steps, unit="step",
-            disable=not self._accelerator.is_main_process,
-            mininterval=0.1 if often else BAR_EVERY_S, maxinterval=10.0 if often else BAR_EVERY_S,
+            shown=self._accelerator.is_main_process,
         )  # fmt: skip
         return self._bar
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm.auto import tqdm
 
 from dataset_scripts.building.layout import RELEVANCE, table_path
 from dataset_scripts.building.working_folder import WorkingFolder
 from dataset_scripts.plumbing.atomic import atomic_path
+from dataset_scripts.plumbing.bars import progress_bar
 from dataset_scripts.plumbing.steps import digest_of
 from dataset_scripts.relevance.engine.engine import RelevanceEngine
 from dataset_scripts.sources.base import SPLITS
@@ -79,7 +79,7 @@ def _write_parts(
     """Write one part an anatomy, where it is not there; returns them in order."""
     limit = TRAIN_CANDIDATES if split == "train" else max(map(len, anatomies.values()))
     parts = []
-    bar = tqdm(anatomies.items(), desc=f"relevance {split}", unit="anatomy", disable=not progress)
+    bar = progress_bar(anatomies.items(), desc=f"relevance {split}", unit="anatomy", shown=progress)
     for number, (anatomy, ids) in enumerate(bar):
         part = working.work / _PARTS / split / f"{number:04d}.parquet"
         step, of_part = f"{RELEVANCE}/{split}/{number:04d}", digest_of(made_from, anatomy)

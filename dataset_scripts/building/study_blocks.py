@@ -16,13 +16,13 @@ from typing import Any
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm.auto import tqdm
 
 from dataset_scripts.building.layout import VOLUMES, studies_shard
 from dataset_scripts.building.working_folder import WorkingFolder
 from dataset_scripts.mining.findings import FindingsMiner
 from dataset_scripts.mining.ontology import Ontology
 from dataset_scripts.plumbing.atomic import atomic_path
+from dataset_scripts.plumbing.bars import progress_bar
 from dataset_scripts.plumbing.processes import map_in_order
 from dataset_scripts.plumbing.steps import digest_of
 from dataset_scripts.sources.base import SPLITS, ImageRecord, Skipped, Source, inputs_of
@@ -95,7 +95,7 @@ class BlockStore:
         """
         writer = _BlockWriter(self._working, self._source, self._ontology)
         done = map_in_order(writer, enumerate(_batched(self._source.jobs())), processes)
-        with tqdm(desc="studies", unit="study", disable=not progress) as bar:
+        with progress_bar(desc="studies", unit="study", shown=progress) as bar:
             for block in done:
                 self._blocks.append(block)
                 bar.update(block.studies)

@@ -8,11 +8,10 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tqdm.auto import tqdm
-
 from dataset_scripts.mining.findings import FindingsMiner
 from dataset_scripts.mining.ontology import Ontology
 from dataset_scripts.mining.sections import split_sections
+from dataset_scripts.plumbing.bars import progress_bar
 from dataset_scripts.plumbing.processes import map_in_order
 
 Report = tuple[str, str]  # (id, text)
@@ -59,7 +58,7 @@ def mine_reports(
 def _stream(
     worker: "_Worker", chunks: Iterator[list[Report]], processes: int | None, progress: bool
 ) -> Iterator[Findings]:
-    with tqdm(desc="reports", unit="report", disable=not progress) as bar:
+    with progress_bar(desc="reports", unit="report", shown=progress) as bar:
         for findings in map_in_order(worker, chunks, processes):
             yield from findings
             bar.update(len(findings))

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from dataset_scripts.mining.findings import FindingsMiner
 from dataset_scripts.mining.ontology import Ontology, default_ontology
 from dataset_scripts.mining.radgraph import Entity, entities_of, flatten, read_entities, terms_of
 from dataset_scripts.plumbing.atomic import atomic_path
+from dataset_scripts.plumbing.bars import progress_bar
 
 _SUFFIXES = (".json", ".jsonl", ".ndjson")
 _BATCH = 32  # reports annotated in one call; bounds memory
@@ -82,7 +82,7 @@ def discover(
     Raises:
         ValueError: if there is no file, or one is not RadGraph output; the message names it.
     """
-    files = tqdm(_files(paths), desc="RadGraph output", unit="file", disable=not progress)
+    files = progress_bar(_files(paths), desc="RadGraph output", unit="file", shown=progress)
     return _survey((entities for path in files for entities in read_entities(path)), ontology, min_count)
 
 
@@ -207,7 +207,7 @@ def annotate(
 
 
 def _annotate(model: Any, texts: Sequence[str], progress: bool) -> Iterator[dict[str, Any]]:
-    with tqdm(total=len(texts), desc="RadGraph", unit="report", disable=not progress) as bar:
+    with progress_bar(total=len(texts), desc="RadGraph", unit="report", shown=progress) as bar:
         for start in range(0, len(texts), _BATCH):
             batch = texts[start : start + _BATCH]
             filled = [text for text in batch if text.strip()]  # the package would annotate "None" for ""

@@ -9,9 +9,9 @@ from typing import Any
 
 import datasets
 import numpy as np
-from tqdm.auto import tqdm
 
 from dataset_scripts.building.built_dataset import BuiltDataset
+from dataset_scripts.plumbing.bars import progress_bar
 
 WHOLE = ""  # the anatomy name that stands for the whole report, as in the dataset's `relevance` config
 
@@ -163,7 +163,7 @@ def unreadable(dataset: BuiltDataset, split: str, progress: bool = True) -> dict
     """
     studies = dataset.studies(split)
     left_out: dict[str, str] = {}
-    for row in tqdm(studies, desc="reading images", unit="image", disable=not progress):
+    for row in progress_bar(studies, desc="reading images", unit="image", shown=progress):
         try:
             dataset.image(row)
         except ValueError as error:

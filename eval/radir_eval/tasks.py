@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from radir_retrieval import PerQuery, retrieval_metrics
-from tqdm.auto import tqdm
 
+from dataset_scripts.plumbing.bars import progress_bar
 from radir_eval.protocol import Protocol
 from radir_eval.rankers.vectors import Ranking
 from radir_eval.retrieval_split import WHOLE, RetrievalSplit
@@ -71,7 +71,7 @@ def score_tasks(
     """
     scored = []
     names = task_anatomies(items)
-    for anatomy in tqdm([WHOLE, *names], desc="evaluate", unit="task", disable=not progress):
+    for anatomy in progress_bar([WHOLE, *names], desc="evaluate", unit="task", shown=progress):
         scored += _score(
             items, rankings, protocol, CONDITIONAL if anatomy else IMAGE_TO_IMAGE, anatomy, parts
         )

@@ -3,8 +3,8 @@
 import os
 import sys
 
-# Bars of libraries as well as ours, where they go into a log file: a line every 30 s at most. tqdm looks at
-# the environment once, when it is imported, which this precedes.
+# Bars of libraries, where they go into a log file: a line every 30 s at most, as `plumbing.bars` for
+# ours. tqdm looks at the environment once, when it is imported, which this precedes.
 if sys.stderr is not None and not sys.stderr.isatty():
     os.environ.setdefault("TQDM_MININTERVAL", "30")
     os.environ.setdefault("TQDM_MAXINTERVAL", "30")

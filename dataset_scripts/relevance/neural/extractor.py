@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 from transformers import AutoModel, AutoModelForTokenClassification
 
+from dataset_scripts.plumbing.bars import progress_bar
 from dataset_scripts.relevance.entities import ENTITY_TYPES, Entity
 from dataset_scripts.relevance.neural.hub_models import BatchedModel, ModelFiles, pick_device
 from dataset_scripts.relevance.neural.sentences import split_texts, splitter_parameters
@@ -106,7 +106,7 @@ class RateScoreExtractor:
 
     def split(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the sentences of each text, as PyRuSH and the package find them."""
-        return split_texts(tqdm(texts, "sentences", unit="text", disable=not self._progress))
+        return split_texts(progress_bar(texts, "sentences", unit="text", shown=self._progress))
 
     def recognise(self, sentences: Sequence[str]) -> list[list[Entity]]:
         """Return the entities of each sentence; give each sentence once.
@@ -160,7 +160,7 @@ class RateScoreExtractor:
         return BatchedModel(files, auto_class, self._device, self._batch_size, max_length)
 
     def _bar(self, what: str, total: int, unit: str) -> Any:
-        return tqdm(total=total, desc=what, unit=unit, disable=not self._progress)
+        return progress_bar(total=total, desc=what, unit=unit, shown=self._progress)
 
 
 class _SpanReader:

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tqdm.auto import tqdm
 
 from dataset_scripts.plumbing.atomic import atomic_path, remove_leftovers
+from dataset_scripts.plumbing.bars import progress_bar
 from dataset_scripts.relevance.entities import Entity
 from dataset_scripts.relevance.neural.extractor import RateScoreExtractor, unique_texts
 
@@ -135,8 +135,8 @@ class ShardedExtractor:
             missing = [i for i in missing if not results.hold(chunks[i])]
         else:  # which shards there will be must not depend on what a faster process has written meanwhile
             missing = [i for i in missing if i % self._share.processes == self._share.rank]
-        for i in tqdm(
-            missing, f"{kind} of process {self._share.rank}", disable=not (self._progress and missing)
+        for i in progress_bar(
+            missing, f"{kind} of process {self._share.rank}", shown=bool(self._progress and missing)
         ):
             values = results.fill(chunks[i], compute)
             _write(paths[i], pa.table({"item": pa.array(chunks[i], pa.string()), "value": values}))

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from tqdm.auto import tqdm
 
 from dataset_scripts.plumbing.atomic import atomic_path
+from dataset_scripts.plumbing.bars import progress_bar
 from dataset_scripts.plumbing.processes import map_in_order
 from dataset_scripts.relevance.entities import ENTITY_TYPES, EntityExtractor
 from dataset_scripts.relevance.store import files as files
@@ -61,7 +61,7 @@ def build_store(
         temporary.mkdir()
         with pa.ipc.new_file(str(temporary / files.TEXTS), files.TEXTS_SCHEMA) as writer:
             batches = _written(_batches(keys.new_texts(records)), writer)
-            with tqdm(unit="text", desc="Entities", disable=not progress) as bar:
+            with progress_bar(unit="text", desc="Entities", shown=progress) as bar:
                 for found in map_in_order(_Extract(scorer), batches, processes):
                     entities.add(found)
                     bar.update(len(found.lengths))
@@ -269,7 +269,7 @@ def _write_embeddings(
     first: dict[str, int] = {}
     source = np.array([first.setdefault(text, i) for i, text in enumerate(texts)], dtype=np.int64)  # (V,)
     rows: np.ndarray | None = None
-    for start in tqdm(range(0, len(texts), ENTITIES_AT_ONCE), "Embeddings", disable=not progress):
+    for start in progress_bar(range(0, len(texts), ENTITIES_AT_ONCE), "Embeddings", shown=progress):
         ids = np.arange(start, min(start + ENTITIES_AT_ONCE, len(texts)))
         new, again = ids[source[ids] == ids], ids[source[ids] != ids]
         if len(new):

@@ -29,9 +29,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from datasets.table import embed_table_storage
-from tqdm.auto import tqdm
 
 from dataset_scripts.building.card import licence_fields
+from dataset_scripts.plumbing.bars import progress_bar
 from dataset_scripts.plumbing.markdown import plain
 from dataset_scripts.sources.base import Sharing
 from radir_eval.export.judged_tasks import GAIN_SCALE, REPORT_PREFIX, JudgedBlock, JudgedTask
@@ -73,7 +73,7 @@ def export_gains_folder(
     if any(task.task == IMAGE_TO_REPORT for task in tasks):
         _write_reports(items, out / REPORTS, with_text)
     files = dict(zip(_file_names(tasks), tasks, strict=True))
-    for name, task in tqdm(files.items(), desc="gains folder", unit="task", disable=not progress):
+    for name, task in progress_bar(files.items(), desc="gains folder", unit="task", shown=progress):
         _write_task(task, out, name, scale)
     about = {
         "dataset": items.dataset.name,

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyarrow import csv
-from tqdm.auto import tqdm
 
+from dataset_scripts.plumbing.bars import progress_bar
 from dataset_scripts.plumbing.markdown import plain
 from radir_eval.export.judged_tasks import GAIN_SCALE, REPORT_PREFIX, JudgedTask, escape
 from radir_eval.rankers.vectors import Ranking
@@ -64,7 +64,7 @@ def export_trec(
         scale: the gain of relevance 1.
         progress: show a progress bar over the tasks.
     """
-    for task in tqdm(tasks, desc="TREC files", unit="task", disable=not progress):
+    for task in progress_bar(tasks, desc="TREC files", unit="task", shown=progress):
         _export_task(task, rankings, task_folder(out, task), depth, scale)
     about = {
         "dataset": tasks[0].items.dataset.name,

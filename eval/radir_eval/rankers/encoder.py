@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
 from dataset_scripts.plumbing.atomic import remove_leftovers
+from dataset_scripts.plumbing.bars import progress_bar
 from dataset_scripts.plumbing.outputs import claim
 from radir_eval.rankers.vector_store import VectorStore
 from radir_eval.rankers.vectors import ArrayRanking, Ranker, Ranking
@@ -164,7 +164,9 @@ def _encode_texts(encoder: Encoder, model: Any, store: VectorStore, unique: Sequ
 
 
 def _bar(encoder: Encoder, over: range, what: str, unit: str) -> Any:
-    return tqdm(over, desc=f"{encoder.name}: {what}", unit=unit, disable=not (encoder.progress and over))
+    return progress_bar(
+        over, desc=f"{encoder.name}: {what}", unit=unit, shown=bool(encoder.progress and over)
+    )
 
 
 def _check_finite(encoder: Encoder, vectors: np.ndarray) -> None:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tqdm.auto import tqdm
-
+from dataset_scripts.plumbing.bars import progress_bar
 from dataset_scripts.relevance.explain import explain
 from radir_eval.report.pictures import thumbnail
 from radir_eval.retrieval_split import RetrievalSplit
@@ -37,7 +36,7 @@ def contact_sheets(
     pictures = _Pictures(items)
     drawn = {(row["anatomy"], row["query_id"], row["model"]): row for row in heat_maps}
     sheets: dict[str, dict[str, Any]] = {}
-    for example in tqdm(examples, desc="report", unit="query", disable=not progress):
+    for example in progress_bar(examples, desc="report", unit="query", shown=progress):
         anatomy, query = example["anatomy"], pictures.position(example["query_id"])
         sheet = sheets.setdefault(
             anatomy, {"anatomy": anatomy, **results["anatomies"][anatomy], "queries": []}

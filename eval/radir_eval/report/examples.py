@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from radir_retrieval import correct_candidates
-from tqdm.auto import tqdm
 
+from dataset_scripts.plumbing.bars import progress_bar
 from radir_eval.protocol import Protocol
 from radir_eval.rankers.vectors import Ranking
 from radir_eval.report.pictures import bounded, data_uri
@@ -151,7 +151,7 @@ def draw_heat_maps(
     priority = ("best", "worst", "median")
     wanted = sorted(examples, key=lambda example: priority.index(example["kind"]))[: most // 2]
     for name, ranking in rankings.items():
-        bar = tqdm(wanted, desc=f"{name}: heat-maps", unit="pair", disable=not progress)
+        bar = progress_bar(wanted, desc=f"{name}: heat-maps", unit="pair", shown=progress)
         found = [_heat_maps(items, name, ranking, example, parts) for example in bar]
         drawn = [pair for pair in found if pair is not None]
         if drawn:
