@@ -1,4 +1,13 @@
-"""RadIR models for transformers: importing this package makes AutoModel and its kin know them."""
+"""RadIR models for transformers: importing this package makes AutoModel and its kin know them.
+
+In the order of use: `configuration_radir` and `configuration_ctvit` describe a model; `pictures`, `dicom`
+(`dicom_levels`, `dicom_frames`, `dicom_series`), `nifti`, `voxels` and `volumes` read images, and
+`resampling`, `image_processing_radir`, `image_processing_radir_ct` and `processing_radir` make them ready;
+`modeling_base`, `modeling_vision`, `modeling_ctvit` (`modeling_ctvit_layers`), `modeling_text` and
+`modeling_fusion` are its parts and `modeling_radir` the whole; `losses` train it, `inference` and
+`pipeline_radir` use it, `checks` serve all. These files travel with a saved model, so they lie side by side;
+`heat_maps/` and `conversion/` stay here.
+"""
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
 

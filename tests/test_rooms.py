@@ -1,6 +1,7 @@
 """The rooms and their rules of import (docs/architecture.md), read from the code itself."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,6 +174,10 @@ def test_every_folder_tells_the_order_of_its_files() -> None:
         assert init.is_file(), f"{folder} has no __init__.py"
         told = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8")))
         assert told, f"{init} says nothing"
+        parts = [path.stem for path in folder.glob("*.py") if path != init]
+        parts += [path.parent.name for path in folder.glob("*/__init__.py")]
+        untold = [part for part in parts if not re.search(rf"`([\w.]+\.)?{part}[`/.]", told)]
+        assert not untold, f"{init} does not tell what {', '.join(untold)} are for"
 
 
 def test_no_folder_is_a_long_flat_list() -> None:

@@ -1,5 +1,7 @@
 """`load_dataset("mimic_ir", "findings", data_dir=...)`: our sources as names that `datasets` knows.
 
+`builder` is the base of `open_i`, `mimic_ir`, `ctrate_ir`, `phantom_cxr` and `phantom_ct`.
+
 datasets 4 and later runs no dataset scripts. The names among its packaged modules are the one way left for
 code of our own behind `load_dataset`; this is private API, so setup.cfg bounds `datasets` and tests guard it.
 """

@@ -1,4 +1,8 @@
-"""The RadIR retrieval metrics, importable and loadable with `evaluate.load("./eval/radir_retrieval")`."""
+"""The RadIR retrieval metrics, importable and loadable with `evaluate.load("./eval/radir_retrieval")`.
+
+`metrics` has the functions with `kernel` for their loops; `inputs` and `radir_retrieval` make a metric of
+`evaluate` of them.
+"""
 
 from .metrics import (
     PerQuery,

@@ -1,5 +1,8 @@
 """Published models as baselines, each behind one interface, by name or by id.
 
+`base` is the interface; `weights`, `bert`, `images` and `from_file` help several; `biomedclip`, `medclip`,
+`pmcclip` (`pmcclip_resnet`), `ctclip`, `biovilt` and `transformers_models` are the models.
+
 biomedclip       open_clip (the extra `baselines`); from the Hub, or a folder
 medclip          PATH of medclip-vit-pretrained.zip or its folder
 pmc-clip         from the Hub, or checkpoint.pt; pmc-clip-demo: as public demos read the same file

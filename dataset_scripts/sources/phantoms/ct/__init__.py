@@ -1,5 +1,9 @@
 """Phantom-CT: seeded chest CT volumes in HU with reports, volume and text from one latent state.
 
+`catalog` and `state` say what a phantom shows, `report` words it; `tissues`, `canvas` and `chest` are what
+`trunk`, `lungs`, `lung_lesions`, `mediastinum`, `skeleton`, `abdomen` and `devices` draw with; `render` calls
+them, and `scanner` ends.
+
 It stands in for data that cannot be shared, as phantom-cxr does, so that the 3D path can be run and tested
 offline.
 

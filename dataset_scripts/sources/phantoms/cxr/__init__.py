@@ -1,5 +1,8 @@
 """Phantom-CXR: seeded frontal chest radiographs with reports, image and text from one latent state.
 
+`catalog` and `state` say what a phantom shows, `report` words it; `geometry` and `primitives` are what
+`body`, `skeleton`, `lesions` and `devices` draw with; `render` calls them, and `detector` exposes.
+
 It stands in for data that cannot be shared: for tests, for the demo and for measurements with a known truth.
 
 Example:
