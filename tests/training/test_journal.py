@@ -37,7 +37,7 @@ def test_images_a_second_are_those_since_the_last_look(monkeypatch: pytest.Monke
     journal = Journal(Accelerator(cpu=True))
     told: list[dict[str, float]] = []
     monkeypatch.setattr(journal._accelerator, "log", lambda values, step: told.append(values))
-    monkeypatch.setattr("radir_training.journal.tqdm", lambda *_, **__: Bar())
+    monkeypatch.setattr("radir_training.journal.progress_bar", lambda *_, **__: Bar())
     journal.steps(1, 4, 20, images=8)
     for step in (4, 10):
         journal.log(1, step, {"loss": torch.tensor(1.0)}, {})

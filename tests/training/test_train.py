@@ -1,10 +1,8 @@
-"""Training: resume equals uninterrupted, the same command gives the same bytes, bad settings are refused."""
+"""What a training learns, logs and saves, and which settings and data it refuses."""
 
 import json
 import math
 import os
-import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,143 +12,16 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from huggingface_hub import constants
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModel, AutoProcessor, BertConfig, BertModel, ViTConfig, ViTModel
 
 import train_accelerate
-from dataset_scripts.building.build import build_dataset
 from dataset_scripts.building.built_dataset import BuiltDataset
-from dataset_scripts.building.provenance import known_data, training_data, why_not_open
-from dataset_scripts.plumbing.manifest import write_manifest
-from dataset_scripts.plumbing.outputs import claim
-from dataset_scripts.relevance.lexical.extractor import LexicalExtractor
-from dataset_scripts.sources.open_i import OpenISource
-from dataset_scripts.sources.phantoms.cxr_source import PhantomCXRSource
 from radir_training.optimisation import set_learning
-from radir_training.run_folder import CHECKPOINT_KIND
 from radir_training.settings import load_config
 from radir_training.tokenizer import learn_tokenizer
-from tests.made_up.open_i import TINY_TRAINING, built_open_i
 from train_accelerate import Trainer, train
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built_open_i(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture
-def config(tmp_path: Path, dataset: Path) -> list[str]:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(TINY_TRAINING + f"dataset: {dataset}\n")
-    return [str(path)]
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    (folder / "tiny.yaml").write_text(TINY_TRAINING + f"dataset: {dataset}\n")
-    return train(load_config([str(folder / "tiny.yaml"), "--output_dir", str(folder / "model")]))
-
-
-def weights(folder: Path) -> bytes:
-    return (folder / "model.safetensors").read_bytes()
-
-
-def test_the_same_command_gives_the_same_bytes(
-    config: list[str], tmp_path: Path, uninterrupted: Path
-) -> None:
-    again = train(load_config([*config, "--output_dir", str(tmp_path / "again")]))
-    for name in ("model.safetensors", "config.json", "tokenizer.json", "processor_config.json"):
-        assert (again / name).read_bytes() == (uninterrupted / name).read_bytes(), name
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """All files of a finished run."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def signal_in_step(monkeypatch: pytest.MonkeyPatch, number: int, stage: int, step: int) -> None:
-    """Let the run get a signal in the middle of a step."""
-    update = Trainer._update
-
-    def interrupted(self: Trainer, model: Any, optimizer: Any, at: int, *rest: Any) -> Tensor:
-        if (at, rest[1].start) == (stage, step):
-            monkeypatch.setattr(Trainer, "_update", update)
-            os.kill(os.getpid(), number)
-        return update(self, model, optimizer, at, *rest)
-
-    monkeypatch.setattr(Trainer, "_update", interrupted)
-
-
-@pytest.mark.parametrize(
-    ("stage", "step", "number", "code"),
-    [(1, 0, signal.SIGTERM, 143), (1, 3, signal.SIGINT, 130), (2, 2, signal.SIGTERM, 143)],
-)  # the first step, the last one of a stage, one of the second stage
-def test_a_run_that_a_signal_stopped_ends_byte_for_byte_like_one_that_none_did(
-    config: list[str], tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str], stage: int, step: int, number: signal.Signals, code: int,
-) -> None:  # fmt: skip
-    arguments = [*config, "--output_dir", str(tmp_path / "run")]
-    signal_in_step(monkeypatch, number, stage, step)
-    assert train_accelerate.main(arguments) == code
-    said = f"stopped by {number.name} after step {step + 1} of stage {stage}, saved in {tmp_path / 'run'}"
-    assert said in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint"]
-    assert train_accelerate.main(arguments) == 0
-    assert content(tmp_path / "run") == content(uninterrupted)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "tiny.yaml"]
-
-
-@pytest.mark.parametrize("checkpoints", [1, 2])  # within stage 1; within stage 2
-def test_resuming_equals_an_uninterrupted_run(
-    config: list[str], tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch, checkpoints: int
-) -> None:
-    arguments = [*config, "--output_dir", str(tmp_path / "resumed")]
-    save = Trainer._checkpoint
-    left = [checkpoints]
-
-    def save_then_stop(self: Trainer, stage: int, step: int) -> None:
-        save(self, stage, step)
-        left[0] -= 1
-        if not left[0]:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Trainer, "_checkpoint", save_then_stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(load_config(arguments))
-    monkeypatch.setattr(Trainer, "_checkpoint", save)
-    resumed = train(load_config(arguments))
-    assert content(resumed) == content(uninterrupted)
-    steps = [
-        (entry["stage"], entry["step"])
-        for entry in json.loads((resumed / "training.json").read_text())["history"]
-    ]
-    assert steps == [(stage, step) for stage in (1, 2) for step in range(4)]
-
-
-def test_a_checkpoint_without_its_random_states_is_not_gone_on_from(
-    config: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = [*config, "--output_dir", str(tmp_path / "run")]
-    signal_in_step(monkeypatch, signal.SIGTERM, 1, 1)
-    assert train_accelerate.main(arguments) == 143
-    (checkpoint,) = (tmp_path / "run" / "checkpoint").iterdir()
-    (checkpoint / "random_states_0.pkl").unlink()
-    assert train_accelerate.main(arguments) == 2
-    assert "random_states_0.pkl is missing" in capsys.readouterr().err
-
-
-def test_two_runs_of_one_output_dir_are_not_at_work_together(
-    config: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = [*config, "--output_dir", str(tmp_path / "run")]
-    with claim(tmp_path / "run"):
-        assert train_accelerate.main(arguments) == 2
-    assert f"is being written by process {os.getpid()}" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
@@ -234,57 +105,12 @@ def test_a_dataset_in_which_no_anatomy_can_be_compared_is_refused_for_stage_2(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_tokenizer_of_a_model_of_stricter_data_makes_the_model_as_strict(
-    config: list[str], tmp_path: Path, uninterrupted: Path
-) -> None:
-    strict = Path(shutil.copytree(uninterrupted, tmp_path / "strict"))
-    report = json.loads((strict / "training.json").read_text())
-    data = {"name": "mimic-ir", "licence": "L", "sharing": "credentialed"}
-    (strict / "training.json").write_text(json.dumps(report | {"data": data}))
-    more = ["--tokenizer", str(strict), "--stage", "1", "--output_dir", str(tmp_path / "out")]
-    found = json.loads((train(load_config([*config, *more])) / "training.json").read_text())["data"]
-    assert (found["name"], found["sharing"], found["licence"]) == ("open-i", "credentialed", "L")
-    assert found["made_from"]["tokenizer"] == data
-
-
-def test_a_part_from_a_hub_that_cannot_be_asked_is_not_open_and_the_record_says_why(
-    dataset: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert known_data("some/bert") is None
-    data = training_data(BuiltDataset(dataset), {"tokenizer": "some/bert"})
-    assert data["sharing"] == "restricted"
-    assert "the Hub could not be asked" in data["made_from"]["tokenizer"]["reason"]
-    said = why_not_open(data, {"tokenizer": "some/bert"})
-    assert said is not None
-    assert "those of its tokenizer (the Hub could not be asked" in said
-
-
 def test_the_bar_of_a_log_file_is_printed_rarely(
     config: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     train(load_config([*config, "--output_dir", str(tmp_path / "run"), "--stage", "1"]))
     bars = [line for line in capfd.readouterr().err.replace("\r", "\n").split("\n") if "stage 1" in line]
     assert len(bars) == 2  # the beginning and the end
-
-
-def test_resuming_with_accumulation_and_bf16_equals_an_uninterrupted_run(
-    config: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    more = [*config, "--gradient_accumulation", "2", "--mixed_precision", "bf16", "--stage", "1"]
-    whole = train(load_config([*more, "--output_dir", str(tmp_path / "whole")]))
-    save = Trainer._checkpoint
-
-    def save_then_stop(self: Trainer, stage: int, step: int) -> None:
-        save(self, stage, step)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Trainer, "_checkpoint", save_then_stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(load_config([*more, "--output_dir", str(tmp_path / "resumed")]))
-    monkeypatch.setattr(Trainer, "_checkpoint", save)
-    resumed = train(load_config([*more, "--output_dir", str(tmp_path / "resumed")]))
-    assert weights(resumed) == weights(whole)
 
 
 def without_dropout(config: list[str]) -> None:
@@ -361,51 +187,8 @@ def test_checkpointed_activations_give_the_same_bytes(
         load_config([*config, "--gradient_checkpointing", "--output_dir", str(tmp_path / "out")])
     )
     assert trainer.model.is_gradient_checkpointing
-    assert weights(trainer.run()) == weights(uninterrupted)
-
-
-def test_training_json_says_what_data_the_model_was_trained_on(dataset: Path, uninterrupted: Path) -> None:
-    data = json.loads((uninterrupted / "training.json").read_text())["data"]
-    assert data == {
-        "name": "open-i",
-        "licence": "cc-by-nc-nd-4.0",
-        "sharing": "restricted",
-        "homepage": OpenISource.homepage,
-        "digest": BuiltDataset(dataset).digest,
-    }
-
-
-@pytest.mark.parametrize(
-    ("earlier", "sharing", "licence"),
-    [
-        (
-            {"name": "phantom-cxr", "licence": "apache-2.0", "sharing": "open"},
-            "restricted",
-            "cc-by-nc-nd-4.0",
-        ),
-        (
-            {"name": "mimic-ir", "licence": "PhysioNet", "sharing": "credentialed"},
-            "credentialed",
-            "PhysioNet",
-        ),
-        (None, "restricted", "cc-by-nc-nd-4.0"),
-    ],
-)
-def test_a_model_that_goes_on_from_another_keeps_the_stricter_terms_of_both(
-    dataset: Path, tmp_path: Path, earlier: dict[str, str] | None, sharing: str, licence: str
-) -> None:
-    if earlier:
-        (tmp_path / "training.json").write_text(json.dumps({"data": earlier}))
-    found = training_data(BuiltDataset(dataset), {"model": str(tmp_path)})
-    assert (found["sharing"], found["licence"]) == (sharing, licence)
-    assert found["started_from"] == earlier
-
-
-def test_a_start_of_which_nothing_is_known_is_not_open(tmp_path: Path) -> None:
-    data = tmp_path / "phantoms"
-    build_dataset(PhantomCXRSource(count=12), data, LexicalExtractor(), processes=1, progress=False)
-    assert training_data(BuiltDataset(data))["sharing"] == "open"
-    assert training_data(BuiltDataset(data), {"model": str(tmp_path / "unknown")})["sharing"] == "restricted"
+    saved = "model.safetensors"
+    assert (trainer.run() / saved).read_bytes() == (uninterrupted / saved).read_bytes()
 
 
 def test_the_model_folder_loads_with_the_auto_classes(uninterrupted: Path) -> None:
@@ -527,25 +310,6 @@ def test_two_processes_learn_what_one_learns(config: list[str], tmp_path: Path) 
     assert len(set(losses[0])) > 6  # it did learn, so equal losses mean equal gradients
 
 
-def test_a_checkpoint_of_another_schedule_and_decay_ends_with_a_sentence(
-    config: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As earlier versions left it: with other parameter groups, and a progress.json that names no recipe."""
-    arguments = [*config, "--output_dir", str(tmp_path / "run")]
-    signal_in_step(monkeypatch, signal.SIGTERM, 1, 1)
-    assert train_accelerate.main(arguments) == 143
-    (checkpoint,) = (tmp_path / "run" / "checkpoint").iterdir()
-    about = json.loads((checkpoint / "progress.json").read_text())
-    del about["recipe"]
-    (checkpoint / "progress.json").write_text(json.dumps(about))
-    (checkpoint / "manifest.json").unlink()
-    write_manifest(checkpoint, CHECKPOINT_KIND)
-    before = content(tmp_path / "run")
-    assert train_accelerate.main(arguments) == 2
-    assert "a checkpoint of an earlier version, which had another schedule" in capsys.readouterr().err
-    assert content(tmp_path / "run") == before
-
-
 def test_a_logit_scale_that_learns_stays_at_100_or_below(config: list[str], tmp_path: Path) -> None:
     more = ["--output_dir", str(tmp_path / "out"), "--stage", "1", "--stage1_steps", "1"]
     trainer = Trainer(load_config([*config, *more]))
@@ -603,11 +367,6 @@ def test_tensorboard_takes_the_settings_and_the_figures(config: list[str], tmp_p
     (settings,) = (folder / "logs").rglob("hparams.yml")
     assert yaml.safe_load(settings.read_text())["text.model_type"] == "bert"
     assert list((folder / "logs").rglob("events.out.tfevents.*"))
-
-
-def test_a_folder_of_other_settings_is_not_continued(config: list[str], uninterrupted: Path) -> None:
-    with pytest.raises(ValueError, match="another seed"):
-        train(load_config([*config, "--output_dir", str(uninterrupted), "--seed", "1"]))
 
 
 @pytest.mark.parametrize(
