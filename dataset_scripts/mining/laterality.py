@@ -147,7 +147,8 @@ class SideFinder:
             mention = mentions[number]
             coordinated = mention.start > 0 and tokens[mention.start - 1] in _JOINING
             words = tuple(tokens[mention.start : mention.end])
-            plural = words in self._plurals
+            # Also at the end of a longer term, "flattened hemidiaphragms".
+            plural = any(words[k:] in self._plurals for k in range(len(words)))
             conjunct = any((*words, *tail[k:]) in self._plurals for k in range(len(tail)))
             if not plural and not conjunct:
                 tail = tail if coordinated else ()

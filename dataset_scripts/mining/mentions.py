@@ -4,14 +4,18 @@ A dictionary of tokens, searched left to right, longest term first: time is line
 """
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dataset_scripts.mining.ontology import Ontology
 from dataset_scripts.mining.tokens import fold, inflections
+from dataset_scripts.mining.vocabulary import Sense, Vocabulary, default_vocabulary
 
 # How sure a term is of its anatomy, least sure first.
 SUGGESTED, IMPLIED, EXPLICIT = range(3)
+
+DEVICES = "devices"  # the region of the ontology whose anatomies are devices
 
 _END = ""  # the key of a trie node under which the term that ends there is kept; no token is empty
 _COORDINATORS = frozenset({"and", "or", "&", "/", ",", "to", "as", "well"})
@@ -51,54 +55,60 @@ class Mention:
     start: int
     end: int
     owners: Owners
-    term: "_Term"
+    term: "Term"
 
 
-class _Term:
+class Term:
     """What is known of a term before any sentence is read.
 
     Sets of anatomies are integers with one bit an anatomy: unions and subsets of them cost next to nothing.
+
+    Attributes:
+        owners: the anatomies that it stands for.
+        sense: what the vocabulary says of it; None for a name of an anatomy and for what is no anatomy.
     """
 
-    __slots__ = ("only_suggests", "owners", "places", "suggests")
+    __slots__ = ("only_suggests", "owners", "places", "sense", "suggests")
 
-    def __init__(self, owners: Owners) -> None:
+    def __init__(self, owners: Owners, sense: Sense | None) -> None:
         kinds = [kind for _, kind in owners]
         self.owners = owners
+        self.sense = sense
         self.places = sum(1 << number for number, kind in owners if kind == EXPLICIT)
         self.suggests = SUGGESTED in kinds
         self.only_suggests = all(kind == SUGGESTED for kind in kinds)
 
 
 class MentionFinder:
-    """Finds the terms of an ontology in tokenised sentences.
+    """Finds the terms of an ontology and of a vocabulary in tokenised sentences.
 
     Args:
         ontology: whose names, synonyms, adjectives and findings to find.
+        vocabulary: the findings, and the words that qualify them; the packaged one by default.
     """
 
-    def __init__(self, ontology: Ontology) -> None:
-        forms: dict[tuple[str, ...], dict[int, int]] = {}
-        for number, anatomy in enumerate(ontology):
-            for terms, kind in (
-                ((anatomy.name, *anatomy.synonyms), EXPLICIT),
-                (anatomy.adjectives, EXPLICIT),
-                (anatomy.implied_by, IMPLIED),
-                (anatomy.suggested_by, SUGGESTED),
-            ):
-                for term in terms:
-                    is_name = terms is not anatomy.adjectives and kind == EXPLICIT
-                    for form in inflections(fold(term), singular=is_name):
-                        owners = forms.setdefault(form, {})
-                        owners[number] = max(kind, owners.get(number, SUGGESTED))
-        for phrase in ontology.not_anatomy:
-            forms[fold(phrase)] = {}
-        self._forms = {form: _Term(tuple(owners.items())) for form, owners in forms.items()}
+    def __init__(self, ontology: Ontology, vocabulary: Vocabulary | None = None) -> None:
+        vocabulary = vocabulary or default_vocabulary()
+        own, shared = _owners_by_form(ontology, vocabulary)
+        owners = shared | own
+        _compose(owners, own, vocabulary)
+        devices = {
+            number: Sense("device", anatomy.name)
+            for number, anatomy in enumerate(ontology)
+            if anatomy.region == DEVICES
+        }
+        self._forms = {
+            form: Term(of_form, vocabulary.senses.get(form) or _sense(form, of_form, vocabulary, devices))
+            for form, of_form in owners.items()
+        }
+        for form, sense in vocabulary.senses.items():
+            if form not in self._forms:
+                self._forms[form] = Term((), sense)
         self._root = _trie(self._forms)
         self._lineage = lineage_bits(ontology)
 
     def find(self, tokens: list[str]) -> list[Mention]:
-        """The mentions in a sentence, in order, not overlapping.
+        """The mentions of anatomies in a sentence, in order, not overlapping.
 
         Coordinated terms are completed ("thoracic and lumbar spine"), and findings that only suggest an
         anatomy are left out where their part of the sentence names another place ("nodule in the liver").
@@ -106,10 +116,14 @@ class MentionFinder:
         Args:
             tokens: from `words.tokenize`.
         """
-        mentions = [mention for mention in self._match(tokens) if mention.owners]
-        if len(mentions) > 1 and any(mention.term.suggests for mention in mentions):
-            self._settle_suggestions(tokens, mentions)
-            return [mention for mention in mentions if mention.owners]
+        return [mention for mention in self.find_all(tokens) if mention.owners]
+
+    def find_all(self, tokens: list[str]) -> list[Mention]:
+        """As `find`, with the mentions that stand for no anatomy: degrees, qualities, "normal"."""
+        mentions = self._match(tokens)
+        linked = [mention for mention in mentions if mention.owners]
+        if len(linked) > 1 and any(mention.term.suggests for mention in linked):
+            self._settle_suggestions(tokens, linked)
         return mentions
 
     def _match(self, tokens: list[str]) -> list[Mention]:
@@ -126,7 +140,7 @@ class MentionFinder:
                 ahead += 1
             if term is None:
                 continue
-            if start and end - start > 1 and tokens[start - 1] in _COORDINATORS:
+            if start and end - start > 1 and term.owners and tokens[start - 1] in _COORDINATORS:
                 self._complete_conjuncts(tokens, start, end, mentions)
             mentions.append(Mention(start, end, term.owners, term))
         return mentions
@@ -184,6 +198,72 @@ class MentionFinder:
                     )
 
 
+def _owners_by_form(
+    ontology: Ontology, vocabulary: Vocabulary
+) -> tuple[dict[tuple[str, ...], Owners], dict[tuple[str, ...], Owners]]:
+    """The anatomies of each form that the ontology lists itself, and of each whose concept it lists.
+
+    The name of a concept stands for all its forms, except those that some anatomy lists itself.
+    """
+    own: dict[tuple[str, ...], dict[int, int]] = {}
+    shared: dict[tuple[str, ...], dict[int, int]] = {}
+    for number, anatomy in enumerate(ontology):
+        for terms, kind in (
+            ((anatomy.name, *anatomy.synonyms), EXPLICIT),
+            (anatomy.adjectives, EXPLICIT),
+            (anatomy.implied_by, IMPLIED),
+            (anatomy.suggested_by, SUGGESTED),
+        ):
+            for term in terms:
+                is_name = terms is not anatomy.adjectives and kind == EXPLICIT
+                forms = inflections(fold(term), singular=is_name)
+                found = own
+                if kind != EXPLICIT and term in vocabulary.kinds:
+                    forms, found = tuple(vocabulary.forms_of(term)), shared
+                for form in forms:
+                    owners = found.setdefault(form, {})
+                    owners[number] = max(kind, owners.get(number, SUGGESTED))
+    for phrase in ontology.not_anatomy:
+        own[fold(phrase)] = {}
+    first, second = (
+        {form: tuple(owners.items()) for form, owners in found.items()} for found in (own, shared)
+    )
+    return first, second
+
+
+def _compose(owners: dict[tuple[str, ...], Owners], own: Mapping[tuple[str, ...], Owners], vocabulary: Vocabulary) -> None:
+    """Give a finding's form the anatomies that are named inside it ("pulmonary nodule"), in place."""
+    for form in vocabulary.senses:
+        if form in own or len(form) == 1:
+            continue
+        inside = dict(owners.get(form, ()))
+        start = 0
+        while start < len(form):
+            stops = range(min(len(form), start + len(form) - 1), start, -1)
+            stop = next((stop for stop in stops if form[start:stop] in own), start + 1)
+            for number, kind in own.get(form[start:stop], ()):
+                if kind != SUGGESTED:
+                    inside[number] = max(kind, inside.get(number, SUGGESTED))
+            start = stop
+        if inside:
+            owners[form] = tuple(inside.items())
+
+
+def _sense(
+    form: tuple[str, ...], owners: Owners, vocabulary: Vocabulary, devices: dict[int, Sense]
+) -> Sense | None:
+    """What a form says that the ontology has and the vocabulary has not: a device, or a finding."""
+    device = next((devices[number] for number, _ in owners if number in devices), None)
+    if device is not None or not owners or any(kind == EXPLICIT for _, kind in owners):
+        return device
+    for length in range(len(form) - 1, 0, -1):  # "lower lobectomy" is a lobectomy
+        for start in range(len(form) - length, -1, -1):
+            sense = vocabulary.senses.get(form[start : start + length])
+            if sense is not None and sense.is_finding:
+                return sense
+    return Sense("abnormality", " ".join(form))
+
+
 def lineage_bits(ontology: Ontology) -> tuple[int, ...]:
     """For each anatomy the bits of itself and of all that it is part of; bit i is `ontology.names[i]`."""
     bit = {name: 1 << number for number, name in enumerate(ontology.names)}
@@ -223,7 +303,7 @@ def _is_landmark(tokens: list[str], mention: Mention) -> bool:
     return not _LANDMARKS.isdisjoint(tokens[max(0, mention.start - 5) : mention.start])
 
 
-def _trie(forms: dict[tuple[str, ...], _Term]) -> dict[str, Any]:
+def _trie(forms: dict[tuple[str, ...], Term]) -> dict[str, Any]:
     """Nested dictionaries by token; a term lies under `_END` of its last node."""
     root: dict[str, Any] = {}
     for form, owners in forms.items():
