@@ -8,11 +8,10 @@ import functools
 from collections import defaultdict
 from collections.abc import Mapping
 
-from dataset_scripts.mining.laterality import BOTH, SideFinder
-from dataset_scripts.mining.mentions import MentionFinder, lineage_bits
+from dataset_scripts.mining.mentions import lineage_bits
 from dataset_scripts.mining.ontology import Ontology, default_ontology
+from dataset_scripts.mining.reader import Reader
 from dataset_scripts.mining.sentences import split_sentences
-from dataset_scripts.mining.tokens import tokenize
 
 _KEPT = 65536  # sentences; about 20 MB
 
@@ -35,11 +34,8 @@ class FindingsMiner:
     def __init__(self, ontology: Ontology | None = None, kept: int = _KEPT) -> None:
         self._kept = kept
         self.ontology = ontology or default_ontology()
-        self._mentions = MentionFinder(self.ontology)
-        self._sides = SideFinder(self.ontology)
+        self._reader = Reader(self.ontology)
         self._lineage = lineage_bits(self.ontology)
-        # The anatomies that have a left or a right one, as bits.
-        self._paired = sum(1 << n for n in range(len(self.ontology)) if self._sides.children(n, BOTH))
         self._with_wholes = functools.lru_cache(kept)(self._link_with_wholes)
         self._numbers = functools.lru_cache(kept)(_numbers)
 
@@ -48,7 +44,7 @@ class FindingsMiner:
 
     def link(self, sentence: str) -> tuple[str, ...]:
         """The anatomies that one sentence mentions, in ontology order, without the wholes of these."""
-        return tuple(self.ontology.names[number] for number in _numbers(self._link(sentence)))
+        return tuple(self.ontology.names[number] for number in _numbers(self._reader.link(sentence)))
 
     def mine(self, text: str) -> dict[str, str]:
         """The sentences about each anatomy.
@@ -92,25 +88,9 @@ class FindingsMiner:
     def _link_with_wholes(self, sentence: str) -> tuple[int, ...]:
         """The anatomies that a sentence counts for, as numbers in the ontology."""
         bits = 0
-        for number in self._numbers(self._link(sentence)):
+        for number in self._numbers(self._reader.link(sentence)):
             bits |= self._lineage[number]
         return self._numbers(bits)
-
-    def _link(self, sentence: str) -> int:
-        """The bits of the anatomies that a sentence mentions."""
-        tokens = tokenize(sentence)
-        mentions = self._mentions.find(tokens)
-        bits = 0
-        for mention in mentions:
-            for number, _ in mention.owners:
-                bits |= 1 << number
-        if bits & self._paired and self._sides.has_side(tokens):
-            for mention, sides in zip(mentions, self._sides.find(tokens, mentions), strict=True):
-                if sides:
-                    for number, _ in mention.owners:
-                        for child in self._sides.children(number, sides):
-                            bits |= 1 << child
-        return bits
 
 
 def _numbers(bits: int) -> tuple[int, ...]:

@@ -59,6 +59,23 @@ _COMPARING = frozenset(
 _ORDINALS = frozenset(
     ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
 ) | frozenset(["eleventh", "twelfth", "through", "to", "anterior", "posterior", "lateral"])
+# A side's word behind these is where something has moved to, or how the patient lies, and no place.
+_SHIFTS = frozenset(
+    ["shift", "shifts", "shifted", "shifting", "deviation", "deviated", "deviates", "deviate", "displacement"]
+) | frozenset(
+    ["displaced", "rotated", "rotation", "rotates", "tilted", "tilt", "turned", "pulled", "pushed", "retracted"]
+) | frozenset(
+    ["retraction", "curvature", "convex", "convexity", "concave", "bowed", "bowing", "directed", "pointing", "oriented"]
+) | frozenset(["leaning", "lying", "obliqued", "oblique", "scoliosis", "dextroscoliosis", "levoscoliosis", "curve"])
+_TOWARDS = frozenset({"to", "towards", "toward", "the", "patient", "s", "slightly", "mildly", "somewhat", "into"})
+# In front of these it names a view or a movement.
+_VIEWS = frozenset(
+    ["decubitus", "oblique", "obliqued", "shift", "rotation", "deviation", "tilt", "convex", "convexity", "curvature"]
+) | frozenset(["anterior", "posterior", "lateral", "side", "scoliosis", "sided", "convexed"])
+_AMBIGUOUS = frozenset({"anterior", "posterior", "lateral", "side", "sided"})  # "left lateral rib"
+_OF_VIEW = frozenset(["view", "views", "projection", "projections", "film", "films", "radiograph", "radiographs"]) | (
+    frozenset(["image", "images", "decubitus", "oblique", "obliques", "position", "up", "down", "chest", "shift"])
+) | frozenset(["rotation", "deviation", "tilt", "curvature", "scoliosis", "displacement", "convexity"])
 # Of these one side has several too, so that their plural does not mean both.
 _SEVERAL_A_SIDE = frozenset({"segments", "surfaces"})
 
@@ -120,6 +137,10 @@ class SideFinder:
         """The left and right anatomies of anatomy `number` on these sides."""
         return [child for side, child in self._children.get(number, ()) if side & sides]
 
+    def side_of(self, number: int) -> int:
+        """The sides that an anatomy lies on by itself: LEFT of "left pleura" and of the lingula."""
+        return self._anatomy_sides.get(number, 0)
+
     def find(self, tokens: Sequence[str], mentions: Sequence[Mention]) -> list[int]:
         """The sides of each mention.
 
@@ -177,8 +198,21 @@ class SideFinder:
         return [
             _Element(position, position + 1, self._words[tokens[position]], None, True)
             for position in range(start, end)
-            if tokens[position] in self._words
+            if tokens[position] in self._words and not is_direction(tokens, position)
         ]
+
+
+def is_direction(tokens: Sequence[str], place: int) -> bool:
+    """Whether a side's word tells a direction or a view: "shifted to the right", "left lateral decubitus"."""
+    start = place
+    while start and tokens[start - 1] in _TOWARDS:
+        start -= 1
+    if start and tokens[start - 1] in _SHIFTS:
+        return True
+    following = tokens[place + 1 : place + 4]
+    if not following or following[0] not in _VIEWS:
+        return False
+    return following[0] not in _AMBIGUOUS or not _OF_VIEW.isdisjoint(following[1:3])
 
 
 def _is_compared(place: int, said: Sequence[int], compared: Sequence[int]) -> bool:

@@ -6,6 +6,7 @@ The data lies in `ontology.yaml` beside this file and is checked when it is read
 
 import difflib
 import functools
+import hashlib
 import importlib.resources
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -100,6 +101,12 @@ class Ontology:
     def ancestors(self, name: str) -> tuple[str, ...]:
         """All anatomies that `name` is part of, nearest first, without itself."""
         return self._ancestors[name]
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of its anatomies and words, which identifies the version."""
+        content = repr((tuple(self), self.not_anatomy, tuple(sorted(self.side_words.items()))))
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def regions(self) -> dict[str, tuple[str, ...]]:
         """Region -> its anatomies, both in file order."""

@@ -2,8 +2,24 @@
 
 import re
 
-_WORD = re.compile(r"[^\W_]+|[,;:()/&]")
-_PUNCTUATION = frozenset(",;:()/&")
+_WORD = re.compile(r"[^\W_]+|[,;:()/&?~]")
+_PUNCTUATION = frozenset(",;:()/&?~")
+# Signs that are read as words or marks: a dash with blanks around it parts two clauses, unless it is a range.
+_DASH = re.compile(r"(?<=[^\W\d_]|[)\]?])\s+-{1,2}\s+(?=[^\W\d_]|[(\[])")
+_SIGNS = str.maketrans(
+    {
+        "[": "(",
+        "]": ")",
+        ">": " greater than ",
+        "<": " less than ",
+        "+": " and ",
+        "\N{EN DASH}": "-",
+        "\N{EM DASH}": " - ",
+        "\N{MINUS SIGN}": "-",
+        "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    }
+)
+_HAS_SIGN = re.compile(r"[][<>+\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}\N{RIGHT SINGLE QUOTATION MARK}]| -")
 # For ASCII text the same cut without a regular expression, three times as fast: byte -> itself in lower case,
 # or a blank where it belongs to no token.
 _BYTES = bytes(
@@ -37,11 +53,14 @@ _SINGULARS = (("ies", "y"), ("sses", "ss"), ("ss", "ss"), ("us", "us"), ("is", "
 def tokenize(text: str) -> list[str]:
     """Lower-case words and the punctuation that can part two clauses, in order.
 
-    Hyphens, periods and de-identification underscores part words and are dropped.
+    Hyphens, periods and de-identification underscores part words and are dropped; a dash between blanks is
+    "~", square brackets are round ones, ">" is "greater than".
 
     >>> tokenize("Left-sided T-spine, ___ SVC/RA junction.")
     ['left', 'sided', 't', 'spine', ',', 'svc', '/', 'ra', 'junction']
     """
+    if _HAS_SIGN.search(text) is not None:
+        text = _DASH.sub(" ~ ", text.translate(_SIGNS))
     if not text.isascii():
         return _WORD.findall(text.lower())
     text = text.encode("ascii").translate(_TO_TOKEN_BYTES).decode("ascii")

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dataset_scripts.mining.tokens import fold
+from dataset_scripts.mining.vocabulary import default_vocabulary
 from dataset_scripts.relevance.entities import Entity, EntityExtractor
-from dataset_scripts.relevance.lexical.lexicon import default_lexicon, split_form
 from dataset_scripts.relevance.ratescore import (
     NO_ENTITIES_SCORE,
     DirectedScore,
@@ -224,13 +225,10 @@ def _words(text: str, entity_type: str) -> str:
     text = " ".join(text.split())
     if not entity_type.startswith("NON-"):
         return text
-    lexicon = default_lexicon()
-    words = split_form(text)
-    for start, word in enumerate(words):
-        found = lexicon.match(words, start)
-        if word in _DENIALS or (found is not None and found[0].kind == "normal"):
-            return text
-    return f"no {text}"
+    words = fold(text)
+    senses = default_vocabulary().senses
+    said = any((sense := senses.get((word,))) is not None and sense.role == "normal" for word in words)
+    return text if said or not _DENIALS.isdisjoint(words) else f"no {text}"
 
 
 def _joined(links: Sequence[str], shown: int) -> str:

@@ -1,24 +1,28 @@
 """Entities of a report text and their embeddings, by rules and a lexicon: the ``lexical`` scorer.
 
-The five entity types are RaTEScore's (Zhao et al. 2024). An ANATOMY entity is an anatomical term with its
-side ("left pleura"); a finding is a head with its degree and qualities in one order ("mild cardiomegaly",
-"possible small effusion"); what a sentence negates, and what it calls normal, is a NON-DISEASE or
-NON-ABNORMALITY.
+The five entity types are RaTEScore's (Zhao et al. 2024). What a report says is read by `mining.reader`; here
+it is written as entities. An ANATOMY entity is an anatomy of the ontology with its side ("left pleura"); a
+finding is a concept with its degree and qualities in one order ("mild cardiomegaly", "possible small
+effusion"); what a sentence denies, and what it calls normal, is a NON-DISEASE or NON-ABNORMALITY. So
+"heart size is normal", "no cardiomegaly" and "the heart is not enlarged" have the same entities.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dataset_scripts.mining.ontology import Ontology, default_ontology
+from dataset_scripts.mining.reader import Reader, Statement
 from dataset_scripts.mining.sentences import split_sentences
+from dataset_scripts.mining.status import ABSENT, HISTORICAL, POSSIBLE
+from dataset_scripts.mining.tokens import fold
+from dataset_scripts.mining.vocabulary import Vocabulary, default_vocabulary
 from dataset_scripts.relevance.entities import Entity
-from dataset_scripts.relevance.lexical.lexicon import Lexicon, default_lexicon, split_form
 from dataset_scripts.relevance.lexical.ngrams import HashedNGrams
-from dataset_scripts.relevance.lexical.parser import Phrase, parse_sentence
 
-POSSIBLE = "possible"
+_HEDGES = {POSSIBLE: "possible", HISTORICAL: "prior"}
 _SIDES = ("left", "right", "bilateral")
 
 
@@ -54,9 +58,12 @@ class LexicalExtractor:
     name = "lexical"
 
     def __init__(self, weights: PhraseWeights | None = None, dimension: int = 1024) -> None:
-        self._lexicon: Lexicon = default_lexicon()
-        known = (*self._lexicon.kinds, *self._lexicon.levels, *self._lexicon.qualities)
-        self._longest = max(len(name.split()) for name in known)  # in words, of terms and modifiers
+        self._vocabulary: Vocabulary = default_vocabulary()
+        self._ontology: Ontology = default_ontology()
+        self._reader = Reader()
+        known = (*self._vocabulary.kinds, *self._vocabulary.levels, *self._vocabulary.qualities)
+        # In words, of the longest concept, anatomy or modifier.
+        self._longest = max(len(name.split()) for name in (*known, *self._ontology.names))
         self._weights = weights or PhraseWeights()
         self._ngrams = HashedNGrams(dimension)
 
@@ -67,8 +74,9 @@ class LexicalExtractor:
     def parameters(self) -> dict[str, Any]:
         """What the entities and embeddings depend on, as JSON; a store records it."""
         return {
-            "rules": 1,
-            "lexicon": self._lexicon.digest,
+            "rules": 2,
+            "vocabulary": self._vocabulary.digest,
+            "ontology": self._ontology.digest,
             "dimension": self._ngrams.dimension,
             "ngrams": [self._ngrams.smallest, self._ngrams.largest],
             "weights": dict(vars(self._weights)),
@@ -89,11 +97,22 @@ class LexicalExtractor:
             entities: list[Entity] = []
             for sentence in split_sentences(text):
                 if sentence not in known:
-                    phrases = parse_sentence(sentence, self._lexicon)
-                    known[sentence] = [_entity(phrase) for phrase in phrases]
+                    known[sentence] = list(_entities(self._reader.read_sentence(sentence)))
                 entities.extend(known[sentence])
             found.append(entities)
         return found
+
+    def severities(self, entity_texts: Sequence[str]) -> np.ndarray:
+        """How grave each entity is: 1 urgent, 0.5 actionable, 0.25 minor, by the vocabulary.
+
+        Args:
+            entity_texts: n entity texts of `extract`.
+
+        Returns:
+            (n,) float32; 1 where the vocabulary does not know the concept, and for anatomies.
+        """
+        grades = self._vocabulary.severities
+        return np.array([grades.get(self._head(text), 1.0) for text in entity_texts], dtype=np.float32)
 
     def embed(self, entity_texts: Sequence[str]) -> np.ndarray:
         """Embed entity texts so that near meanings have a high cosine.
@@ -108,56 +127,92 @@ class LexicalExtractor:
 
     def _features(self, text: str) -> list[tuple[str, float]]:
         """Return the weighted words and tags that an entity text is made of."""
-        words, place = split_form(text), 0
+        words, place, features = self._cut(text)
+        words = words[place:]
+        features.extend((word, len(words) ** -0.5) for word in words)
+        head = " ".join(words)
+        group = self._group(head)
+        if group is not None:
+            features.append((f"#group {group}", self._weights.group))
+        if head not in self._ontology or head in self._vocabulary.kinds:
+            features.append(("#finding", self._weights.finding))
+        return features
+
+    def _head(self, text: str) -> str:
+        words, place, _ = self._cut(text)
+        return " ".join(words[place:])
+
+    def _group(self, head: str) -> str | None:
+        """The group of near meanings of a concept; of an anatomy its region."""
+        if head in self._vocabulary.groups:
+            return self._vocabulary.groups[head]
+        return self._ontology[head].region if head in self._ontology else None
+
+    def _cut(self, text: str) -> tuple[tuple[str, ...], int, list[tuple[str, float]]]:
+        """An entity text's words, the number of those before its head, and the features of these."""
+        words, place = fold(text), 0
         features: list[tuple[str, float]] = []
-        while len(words) - place > 1 and not self._is_term(words, place):
+        while len(words) - place > 1 and not self._is_concept(words[place:]):
             used, found = self._modifier(words[place : place + self._longest + 1])
             if not used:
                 break
             features.extend(found)
             place += used
-        words = words[place:]
-        features.extend((word, len(words) ** -0.5) for word in words)
-        head = " ".join(words)
-        if head in self._lexicon.groups:
-            features.append((f"#group {self._lexicon.groups[head]}", self._weights.group))
-        if self._lexicon.kinds.get(head) != "anatomy":
-            features.append(("#finding", self._weights.finding))
-        return features
+        return words, place, features
 
-    def _is_term(self, words: tuple[str, ...], place: int) -> bool:
-        """Whether the words from a place on are a term of the lexicon."""
-        return len(words) - place <= self._longest and " ".join(words[place:]) in self._lexicon.kinds
+    def _is_concept(self, words: tuple[str, ...]) -> bool:
+        """Whether the words are a concept, or an anatomy that has no side in its name."""
+        name = " ".join(words)
+        return name in self._vocabulary.kinds or (name in self._ontology and words[0] not in _SIDES)
 
     def _modifier(self, words: tuple[str, ...]) -> tuple[int, list[tuple[str, float]]]:
         """Return how many leading words are a modifier of the rest, 0 if none, and its features.
 
         Degrees one level apart share half of their features.
         """
-        if words[0] == POSSIBLE:
-            return 1, [("#possible", self._weights.possible)]
+        if words[0] in _HEDGES.values():
+            return 1, [(f"#{words[0]}", self._weights.possible)]
         if words[0] in _SIDES:
             return 1, [(words[0], self._weights.side)]
         for length in range(len(words) - 1, 0, -1):
             modifier = " ".join(words[:length])
-            level = self._lexicon.levels.get(modifier)
+            level = self._vocabulary.levels.get(modifier)
             if level is not None:
                 half = self._weights.degree * 0.5**0.5
                 return length, [
                     (f"#degree {level - 1} to {level}", half),
                     (f"#degree {level} to {level + 1}", half),
                 ]
-            if modifier in self._lexicon.qualities:
+            if modifier in self._vocabulary.qualities:
                 return length, [(modifier.replace(" ", "_"), self._weights.quality)]
         return 0, []
 
 
-def _entity(phrase: Phrase) -> Entity:
-    """Turn a phrase into an entity; negated ones lose their modifiers, "large" in "no large effusion"."""
-    if phrase.kind == "anatomy":
-        text = f"{phrase.side} {phrase.head}" if phrase.side in _SIDES else phrase.head
-        return Entity(text, "ANATOMY")
-    if phrase.status == "negated":
-        return Entity(phrase.head, f"NON-{phrase.kind.upper()}")
-    words = [POSSIBLE] if phrase.status == "uncertain" else []
-    return Entity(" ".join([*words, *phrase.modifiers, phrase.head]), phrase.kind.upper())
+def _entities(statements: Sequence[Statement]) -> Iterator[Entity]:
+    """A sentence's statements as entities: each anatomy once, before the first finding that lies in it.
+
+    What is denied loses its modifiers, "large" in "no large effusion".
+    """
+    named: set[str] = set()
+    for statement in statements:
+        for anatomy in statement.anatomies:
+            if statement.kind == "device" and anatomy == statement.concept:
+                continue
+            text = anatomy
+            if statement.side in _SIDES and not anatomy.startswith(("left ", "right ")):
+                text = f"{statement.side} {anatomy}"
+            if text not in named:
+                named.add(text)
+                yield Entity(text, "ANATOMY")
+        if statement.kind == "normal":
+            yield Entity(statement.concept, "NON-ABNORMALITY")
+        elif statement.kind != "anatomy" and not statement.is_attribute:
+            yield _finding(statement)
+
+
+def _finding(statement: Statement) -> Entity:
+    kind = "DISEASE" if statement.kind == "disease" else "ABNORMALITY"
+    if statement.status == ABSENT:
+        return Entity(statement.concept, f"NON-{kind}")
+    words = [_HEDGES[statement.status]] if statement.status in _HEDGES else []
+    return Entity(" ".join([*words, *statement.modifiers, statement.concept]), kind)
