@@ -2,14 +2,19 @@
 
 The headings and their normal names follow the behaviour of the official parser (MIT-LCP/mimic-cxr, txt/), so
 that raw reports agree with its `mimic_cxr_sectioned.csv`; for the 54 studies that were overridden by hand
-there see overrides.py. Three things are ours: misspelt headings are told by their likeness instead of by a
+there see overrides.py. These things are ours: misspelt headings are told by their likeness instead of by a
 list, the first line of a report may be a heading, and a rule of underscores ends a section (`section_body`),
-so that addenda are not read as findings.
+so that addenda are not read as findings. The headings of sections count in any case, with a dash, a number or
+markup, alone on their line or behind a full stop. A heading that names organs ("LUNGS:") stays in the section
+that it stands in, where the official parser opens a section that nothing reads.
 """
 
 import difflib
 import functools
 import re
+
+from dataset_scripts.mining.ontology import default_ontology
+from dataset_scripts.mining.plain_text import plain_text
 
 # A heading: at the start of a line (after the blank that starts every line of MIMIC), capitals, blanks and
 # ( ) / , - up to a colon and white space.
@@ -22,8 +27,23 @@ _TITLE = re.compile(
 )
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
+# The headings of sections in any case, as single lines or sentences may open with them.
+_SECTION = (
+    r"(?:findings?(?: (?:and|&) impressions?| ?/ ?impressions?)?|impressions?|conclusions?|summary|indications?"
+    r"|(?:(?:clinical|medical|patient|relevant) )?history|clinical (?:information|indication|data|details)"
+    r"|reason for (?:the )?(?:exam(?:ination)?|study)|comparisons?|techniques?|exam(?:ination)?|recommendations?"
+    r"|procedure|addendum)"
+)
+_NUMBER = r"(?:\(?\d{1,2}[.)][^\S\n]*)?"
+_LOOSE_HEADING = re.compile(
+    rf"^[^\S\n]*{_NUMBER}({_SECTION})[^\S\n]*(?::(?=\s|\Z)|(?:-{{1,2}}|[\u2013\u2014])(?=\s)|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_INLINE_HEADING = re.compile(rf"(?<=[^\W\d][.!?)])[^\S\n]+(?=[A-Z])(?=(?i:{_SECTION})[^\S\n]*:)")
+
 _EXACT_NAMES = {
-    "conclusion": "impression",
+    **dict.fromkeys(("conclusion", "conclusions", "summary"), "impression"),
+    **dict.fromkeys(("clinical details", "clinical data"), "history"),
     # A misspelt INDICATION by its looks; the official table reads it so, and parity with its CSV counts.
     "ndication": "impression",
     **dict.fromkeys(("reason for examination", "reason for exam", "clinical indication"), "indication"),
@@ -42,6 +62,16 @@ _VIEW_NAME = re.compile(
     r"|frontal (?:and|upright|semi-upright)|pa and lat|ap and lateral|lateral and (?:pa|ap)"
 )
 _MINED = ("findings", "impression")
+# What stands for organs in headings and is no anatomy's name.
+_ORGAN_WORDS = frozenset(
+    ["lines", "tubes", "lines and tubes", "tubes and lines", "devices", "catheters", "hardware", "other", "others"]
+) | frozenset(
+    ["other findings", "additional findings", "additional", "incidental findings", "miscellaneous", "osseous", "msk"]
+) | frozenset(
+    ["cardiac", "pulmonary", "musculoskeletal", "osseous structures", "bones and soft tissues", "vascular", "vessels"]
+) | frozenset(["osseous findings", "extrathoracic", "visualized abdomen", "cardiomediastinum", "lung bases", "misc"])
+_QUALIFIERS = frozenset(["the", "visualized", "visualised", "other", "included", "limited", "imaged", "both"])
+_JOINERS = re.compile(r"\s*(?:[,/&()]|\band\b|\bor\b)\s*")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -84,7 +114,7 @@ def split_sections(report: str) -> dict[str, str]:
     """
     if not isinstance(report, str):
         raise ValueError(f"a report must be a string, but is {type(report).__name__}: give the report's text")
-    parts = _named_parts(report.replace("\r\n", "\n"))
+    parts = _named_parts(_with_plain_headings(plain_text(report)))
     parts = [(name, text) for name, text in parts if name not in _MINED or text.strip()]
     if not any(name in _MINED for name, _ in parts):
         _split_last_paragraph(parts)
@@ -112,7 +142,7 @@ def section_body(text: str) -> str:
     >>> section_body("Clear.\\n " + "_" * 78 + "\\n ADDENDUM\\n Discussed by phone.\\n")
     'Clear.'
     """
-    return _cut_at_rule(text.replace("\r\n", "\n"))[0]
+    return _cut_at_rule(plain_text(text))[0]
 
 
 def _named_parts(report: str) -> list[tuple[str, str]]:
@@ -125,9 +155,69 @@ def _named_parts(report: str) -> list[tuple[str, str]]:
         line_end = report.find("\n", heading.end())
         following = _HEADING.search(report, line_end) if line_end >= 0 else None
         end = following.start() if following else len(report)
-        parts.append((normal_section_name(heading.group(1)), report[heading.end() : end]))
+        name, text = normal_section_name(heading.group(1)), report[heading.end() : end]
+        if names_organs(name) or (name == "findings" and _is_chest(heading.group(1)) and parts[-1][0] in _MINED):
+            _keep_organ(parts, report[heading.start() : end])
+        else:
+            parts.append((name, text))
         heading = following
     return parts
+
+
+def _keep_organ(parts: list[tuple[str, str]], text: str) -> None:
+    """Add what stands under an organ's heading, with it, to the section that it stands in, or open findings."""
+    name, before = parts[-1]
+    if name in _MINED:
+        parts[-1] = (name, f"{before.rstrip()}\n{text.lstrip()}")
+    else:
+        parts.append(("findings", text))
+
+
+@functools.lru_cache(maxsize=4096)
+def names_organs(heading: str) -> bool:
+    """Whether a heading names anatomies or devices and no section: "Lungs and pleura", "LINES/TUBES".
+
+    >>> names_organs("HEART/MEDIASTINUM"), names_organs("TECHNIQUE")
+    (True, False)
+    """
+    name = " ".join(heading.lower().split())
+    if name in _ORGAN_WORDS:
+        return True
+    parts = [part for part in _JOINERS.split(name) if part]
+    return bool(parts) and all(_names_organ(part) for part in parts)
+
+
+def _names_organ(name: str) -> bool:
+    words = [word for word in name.split() if word not in _QUALIFIERS]
+    name = " ".join(words)
+    if not words or name in _ORGAN_WORDS:
+        return True
+    if _VIEW_NAME.search(name) is not None:
+        return False
+    try:
+        default_ontology().resolve(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_chest(heading: str) -> bool:
+    return " ".join(heading.lower().split()) in ("chest", "thorax")
+
+
+def _with_plain_headings(report: str) -> str:
+    """The report with the headings of sections as the official parser knows them: "FINDINGS:" in a line."""
+    report = _INLINE_HEADING.sub("\n", report)
+    return _LOOSE_HEADING.sub(_plain_heading, report)
+
+
+def _plain_heading(heading: re.Match[str]) -> str:
+    """A heading in capitals with a colon; a word that only stands alone in a wrapped line is none."""
+    if heading[0].rstrip()[-1:].isalpha() and not heading[1][0].isupper():
+        return heading[0]
+    if heading[0].strip() == f"{heading[1].upper()}:":
+        return heading[0]  # official as it is
+    return f"{heading[1].upper()}:"
 
 
 def _split_last_paragraph(parts: list[tuple[str, str]]) -> None:

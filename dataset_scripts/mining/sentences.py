@@ -6,12 +6,19 @@ time or a name does not end a sentence, and a period whose following blank was l
 
 import re
 
+from dataset_scripts.mining.plain_text import plain_text
+
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 _RULE = re.compile(r"^[^\S\n]*_{10,}[^\S\n]*$", re.MULTILINE)
 _LIST_ITEM = re.compile(r"\n(?=[^\S\n]*(\d{1,2})[.)]{1,2}\s+\S)")
 _ANY_LIST_NUMBER = re.compile(r"(?<![\w.])\d{1,2}(?=[.)]{1,2}\s)")
 # Some reports list their conclusions in one line behind bullets or lone quotation marks.
 _BULLET = re.compile(r"[\"“”•·](?<!\S.)\s+(?=[A-Z])")
+# A line that is an item of its own: behind a bullet or a heading, or after a line too short to have been wrapped.
+_BULLET_LINE = re.compile(r"\n[^\S\n]*(?:[-*\u2022\u00b7\u2013\u25aa\u25e6>]|o(?=[^\S\n]+[A-Z]))[^\S\n]*(?=[\w(])")
+_HEADED_LINE = re.compile(r"\n(?=[^\S\n]*[A-Z][A-Za-z /,&()-]{1,40}:\s)")
+_SHORT_LINE = re.compile(r"(?<=\n)([^\n]{1,50})\n(?=[^\S\n]*[A-Z])")
+_ENDS_OPEN = re.compile(r"(?:[,(/&-]|\b(?:and|or|of|in|the|a|an|with|to|for|at|by|from|on|no|is|are|drs?|mrs?|ms|vs|[A-Z])\.?)\s*$", re.I)
 # Not the period of a decimal, which is the most frequent of those that end nothing.
 _TERMINATOR = re.compile(r"[.!?](?!(?<=\d\.)\d)[.!?]*[\"'”)\]]*")
 _ALPHANUMERIC = re.compile(r"[^\W_]")
@@ -21,6 +28,15 @@ _LIST_NUMBER = re.compile(r"\s*\(?\d{1,2}[.)]{1,9}$")
 _INITIALS = re.compile(r"(?:[A-Za-z]\.)*[A-Za-z]$")
 _COLON_NUMBER = re.compile(r": \(?\d{1,2}$")
 _RUN_ON = re.compile(r"[A-Z][a-z]")
+# "EFFUSION.HEART", "effusion.heart": two words of a text that has lost its blank, not a name or an address.
+_LOST_BLANK = re.compile(r"[A-Z]{2,}\b|[a-z]{3,}(?=[ ,;:]|$)")
+_WORD_BEFORE = re.compile(r"[a-z]{3,}$", re.I)
+_ADDRESS = frozenset({"www", "http", "https"})
+_SUFFIXES = frozenset({"com", "org", "net", "edu", "gov", "html", "dcm", "jpg", "png", "pdf", "txt", "nii"})
+# What answers the words before a question mark.
+_ANSWER = re.compile(
+    r"(?:none|no|nil|absent|negative|yes|present|unlikely|possibly|not \w+|no evidence)\s*(?:[.;,!]|$)", re.IGNORECASE
+)
 _NEXT_NUMBER = re.compile(r"\d{1,2}\.\s")
 # No rule looks further around a period than this, so that time is linear in the text.
 _WINDOW = 24
@@ -54,8 +70,9 @@ _SPECIAL_WORDS = _ABBREVIATIONS | _UNITS | _NUMBERING
 def split_sentences(text: str) -> list[str]:
     """Cut a report section into sentences.
 
-    Line breaks inside a sentence become single blanks; a blank line, a rule of underscores, a bullet and a
-    list number at the start of a line end a sentence. List numbers and de-identification marks stay in the
+    Line breaks inside a sentence become single blanks; a blank line, a rule of underscores, a bullet, a heading
+    and a list number at the start of a line end a sentence, and so does a line too short to have been wrapped
+    before one that starts with a capital. Markup is dropped. List numbers and de-identification marks stay in the
     sentence that they belong to. What is longer than 5,000 characters is no sentence, and is cut at a blank.
 
     Args:
@@ -67,8 +84,9 @@ def split_sentences(text: str) -> list[str]:
     >>> split_sentences("A 1.5 cm nodule at the apex.There is no\\neffusion, per Dr. ___.")
     ['A 1.5 cm nodule at the apex.', 'There is no effusion, per Dr. ___.']
     """
+    text = plain_text(text)
     if "\n" in text:
-        text = _RULE.sub("\n", text.replace("\r\n", "\n"))
+        text = _part_lines(_RULE.sub("\n", text))
         blocks = _BLANK_LINE.split(_part_list_items(text))
     else:
         blocks = [text]
@@ -77,6 +95,12 @@ def split_sentences(text: str) -> list[str]:
         for item in _BULLET.split(" ".join(block.split())):
             _split_item(item.rstrip(), sentences)
     return sentences
+
+
+def _part_lines(text: str) -> str:
+    """Put a blank line before each line that is an item of its own."""
+    text = _HEADED_LINE.sub("\n\n", _BULLET_LINE.sub("\n\n", f"\n{text}"))
+    return _SHORT_LINE.sub(lambda line: line[0] if _ENDS_OPEN.search(line[1]) else f"{line[1]}\n\n", text)
 
 
 def _part_list_items(text: str) -> str:
@@ -130,6 +154,8 @@ def _ends_sentence(text: str, start: int, stop: int, end: int) -> bool:
         return False
     following = text[end + 1]
     if not is_period:
+        if text[stop] == "?" and _ANSWER.match(text, end + 1):
+            return False
         return following.isupper() or following.isdigit()
     return _period_ends(text, end + 1, word, is_capital)
 
@@ -151,6 +177,11 @@ def _period_ends(text: str, position: int, word: str, is_capital: bool) -> bool:
     return True
 
 
+def _is_same_case(letter: str, following: str) -> bool:
+    """Whether the words on both sides of a period are in capitals, or both in lower case."""
+    return letter.isupper() == following[0].isupper()
+
+
 def _is_opener(following: str) -> bool:
     """Whether the text starts with a word that opens sentences rather than continues a name."""
     first = following.split(" ", 1)[0]
@@ -166,4 +197,6 @@ def _missing_blank(text: str, start: int, end: int, word: str) -> bool:
         return False
     if _RUN_ON.match(text, end):
         return True
+    if _WORD_BEFORE.search(word) and word not in _ADDRESS and (lost := _LOST_BLANK.match(text, end)):
+        return lost[0].lower() not in _SUFFIXES and _is_same_case(text[end - 2], lost[0])
     return word[-1].isalpha() and _NEXT_NUMBER.match(text, end) is not None

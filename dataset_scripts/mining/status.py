@@ -52,6 +52,8 @@ _ATTRIBUTES = frozenset(
     ["bronchograms", "septations", "layering", "tension", "necrosis", "invasion", "component", "impaction", "effect"]
 ) | frozenset(["retropulsion", "distraction", "migration", "fragmentation", "malalignment", "kinking", "leak"])
 _REACHING = ("pre_negated", "pre_uncertain", "pre_historical", "post_negated", "post_uncertain")
+_NEAREST = 4  # triggers; the first may be part of the mention, or reach one mention alone
+_WINDOW = 60  # tokens that are looked at for the end of a list
 _VERSUS = frozenset({"versus", "vs"})
 _ADJECTIVES = frozenset({"resolved", "absent", "excluded"})
 _NEXT_ONLY = frozenset({"prior", "previous", "non"})
@@ -125,7 +127,7 @@ class StatusFinder:
         kinds = {
             kind.split("_", 1)[1]
             for kind, reaches in self._reach.items()
-            if any(_governs(kind, trigger, border, span) for trigger, border in reaches)
+            if any(_governs(kind, trigger, border, span) for trigger, border in _nearest(kind, reaches, span))
         }
         for kind, status in (("negated", ABSENT), ("historical", HISTORICAL), ("uncertain", POSSIBLE)):
             if kind in kinds:
@@ -138,6 +140,7 @@ class StatusFinder:
         if kind.startswith("post_"):
             if kind == "post_uncertain":  # "A versus B" doubts both
                 own += [trigger for trigger in self._triggers if self._tokens[trigger.start] in _VERSUS]
+                own.sort(key=lambda trigger: trigger.start)
             return [(trigger, self._borders.backward(trigger)) for trigger in own]
         found = []
         if kind == "pre_negated":  # "Resolved effusion": with nothing before it, it speaks of what follows
@@ -147,9 +150,10 @@ class StatusFinder:
             if self._tokens[trigger.start] in _NEXT_ONLY:
                 border = min(border, self._behind_next(trigger.end))
             elif kind == "pre_negated":
+                border = min(border, self._borders.next_negation(trigger))
                 border = self._where_affirmed(trigger, border)
             found.append((trigger, border))
-        return found
+        return sorted(found, key=lambda reach: reach[0].start)
 
     def _opening(self, kind: str) -> list[Trigger]:
         """The triggers of a kind, adjectives, before which the clause names nothing."""
@@ -171,7 +175,8 @@ class StatusFinder:
         for place in range(trigger.end, min(trigger.end + 4, border - 1)):
             if self._tokens[place] in _ATTRIBUTES and self._tokens[place + 1] in _BESIDE:
                 return self._stop_inside(trigger, place + 1, border)
-        listed = [span for span in self._spans if trigger.end <= span[0] < border]
+        first, last = bisect_left(self._starts, trigger.end), bisect_left(self._starts, border)
+        listed = self._spans[first:last]
         for before, span in pairwise(listed):
             between = self._tokens[before[1] : span[0]]
             mark = next((k for k, token in enumerate(between) if token in _SEGMENT_ENDS), None)
@@ -193,7 +198,7 @@ class StatusFinder:
         words = [token for token in self._tokens[mark : span[0]] if token not in _ARTICLES | _MARKS]
         if not words or words[0] in _SPACED:
             return False
-        rest = self._tokens[span[1] : border]
+        rest = self._tokens[span[1] : min(border, span[1] + _WINDOW)]
         # A list that ends in ", or" is denied as a whole, and so is one with "or" whose cue only leans.
         continues = any(token in _SPACED for token in rest)
         ends_list = any(a == "," and b in _SPACED for a, b in pairwise(rest))
@@ -244,10 +249,24 @@ class _Borders:
         found = (place[n] for place in places if (n := bisect_left(place, trigger.end)) < len(place))
         return min(found, default=len(self._tokens))
 
+    def next_negation(self, trigger: Trigger) -> int:
+        """Where the next negation starts, which reaches on by itself."""
+        number = bisect_left(self._negations, trigger.end)
+        return self._negations[number] if number < len(self._negations) else len(self._tokens)
+
     def backward(self, trigger: Trigger) -> int:
         """Where the clause before a post-trigger starts: after the last verb, end or trigger."""
         places = (self._starts, self._verbs)
         return max((place[n - 1] for place in places if (n := bisect_right(place, trigger.start))), default=0)
+
+
+def _nearest(kind: str, reaches: list[tuple[Trigger, int]], span: Span) -> list[tuple[Trigger, int]]:
+    """The triggers next to a mention on the side that they reach from; of those further off none reaches it."""
+    if kind.startswith("pre_"):
+        number = bisect_left(reaches, span[0], key=lambda reach: reach[0].start)
+        return reaches[max(0, number - _NEAREST) : number]
+    number = bisect_right(reaches, span[0], key=lambda reach: reach[0].start - 1)
+    return reaches[number : number + _NEAREST]
 
 
 def _governs(kind: str, trigger: Trigger, border: int, span: Span) -> bool:

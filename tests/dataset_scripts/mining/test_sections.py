@@ -2,6 +2,8 @@
 
 import time
 
+from collections.abc import Callable
+
 import pytest
 
 from dataset_scripts.mining.sections import normal_section_name, section_body, split_sections
@@ -85,8 +87,8 @@ def test_misspelt_headings_are_told_by_their_likeness() -> None:
         # a heading below one that stands alone is text, as in the official parser
         (" FINDINGS:\n IMPRESSION:  Clear.\n NOTE:  x", {"findings": "IMPRESSION:  Clear.", "note": "x"}),
         (" FINDINGS:\n \n IMPRESSION:  Clear.", {"impression": "Clear."}),
-        # lower case, digits and a colon without white space make no heading
-        (" FINDINGS: ok\n AT 10:PM\n Impression: x\n L1: y", "findings"),
+        # lower case of other words, digits and a colon without white space make no heading
+        (" FINDINGS: ok\n AT 10:PM\n Remark: x\n L1: y", "findings"),
         # two blanks before it are still one heading; two words of it may be far apart
         (" FINDINGS: a\n   (IMPRESSION): b", {"findings": "a", "impression": "b"}),
         # an empty last section hides the paragraph above it
@@ -107,7 +109,7 @@ def test_the_corners_of_the_official_parser_are_kept(report: str, sections: dict
     [
         ("", {}),
         (" The lungs are clear.\n", {"full report": "The lungs are clear."}),
-        (" Findings: clear at 10:30.\n", {"full report": "Findings: clear at 10:30."}),
+        (" Findings: clear at 10:30.\n", {"findings": "clear at 10:30."}),
         (" COMPARISON:  None.\n Seen at 5:PM.\n FINDINGS:\n", {"comparison": "None.\n Seen at 5:PM."}),
         (" FINDINGS:  \n IMPRESSION:  Clear.", {"impression": "Clear."}),
         (" Portable film.\n FINDINGS: Clear.", {"preamble": "Portable film.", "findings": "Clear."}),
@@ -160,6 +162,90 @@ def test_work_on_a_long_report_grows_with_its_length_and_not_with_its_square(cha
 
     short, long = (min(work(length) for _ in range(3)) for length in (100_000, 1_600_000))
     assert long < 64 * max(short, 1e-3)  # 16 times the length; the square would be 256 times
+
+
+ORGANS = {
+    "LUNGS": "Clear.",
+    "PLEURA": "Small left effusion.",
+    "HEART/MEDIASTINUM": "Enlarged.",
+    "Bones and soft tissues": "Left rib fracture.",
+    "LINES/TUBES": "None.",
+    "UPPER ABDOMEN": "Unremarkable.",
+    "OSSEOUS STRUCTURES": "Intact.",
+}
+
+
+def _styled(name: str, style: str) -> str:
+    return {
+        "capitals": f"{name.upper()}: ",
+        "title case": f"{name.capitalize()}: ",
+        "lower case": f"{name}: ",
+        "bold": f"**{name.upper()}:** ",
+        "underscored": f"__{name.capitalize()}__: ",
+        "tag": f"<b>{name.upper()}</b>: ",
+        "hashes": f"## {name.capitalize()}\n",
+        "dash": f"{name.upper()} - ",
+        "long dash": f"{name.capitalize()} \u2013 ",
+        "numbered": f"1. {name.upper()}: ",
+        "line of its own": f"{name.upper()}\n",
+        "blank before the colon": f"{name.upper()} : ",
+        "no-break space": f"\xa0{name.upper()}:\xa0",
+    }[style]
+
+
+STYLES = (
+    *("capitals", "title case", "lower case", "bold", "underscored", "tag", "hashes", "dash", "long dash"),
+    *("numbered", "line of its own", "blank before the colon", "no-break space"),
+)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\u2028", "<br>", "<br/>\n"])
+@pytest.mark.parametrize("style", STYLES)
+def test_a_section_is_found_whatever_its_heading_looks_like(style: str, end: str) -> None:
+    heads = [_styled(name, style) for name in ("indication", "findings", "impression")]
+    texts = ["Cough.", "Small left effusion.", "Cardiomegaly."]
+    report = "\ufeff" + end.join(head + text for head, text in zip(heads, texts, strict=True)) + end
+    assert split_sections(report) == dict(zip(("indication", "findings", "impression"), texts, strict=True))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("section", ["findings", "impression"])
+@pytest.mark.parametrize("spell", [str.upper, str.capitalize])
+def test_what_stands_under_an_organs_heading_stays_in_its_section(
+    section: str, spell: Callable[[str], str], end: str
+) -> None:
+    lines = [f"{spell(name)}: {text}" for name, text in ORGANS.items()]
+    report = f" {section.upper()}:{end} " + f"{end} ".join(lines) + f"{end} NOTIFICATION: none{end}"
+    found = split_sections(report)
+    assert set(found) == {section, "notification"}
+    assert [line.strip() for line in found[section].splitlines()] == lines
+
+
+def test_organs_without_a_section_open_the_findings() -> None:
+    found = split_sections("TECHNIQUE: AP.\nLUNGS: Clear.\nHEART: Normal.\nIMPRESSION: Normal chest.")
+    assert found == {
+        "technique": "AP.",
+        "findings": "LUNGS: Clear.\nHEART: Normal.",
+        "impression": "Normal chest.",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Findings suggest pneumonia.",
+        "The\nfindings\nare stable.",
+        "Impression of the right lung base is clear.",
+        "Comparison with the last film shows no change.",
+    ],
+)
+def test_a_sentence_that_begins_like_a_heading_is_none(text: str) -> None:
+    assert split_sections(text) == {"full report": text}
+
+
+def test_sections_in_one_line_are_parted() -> None:
+    found = split_sections("INDICATION: Cough. FINDINGS: No effusion. Impression: Cardiomegaly.")
+    assert found == {"indication": "Cough.", "findings": "No effusion.", "impression": "Cardiomegaly."}
 
 
 def test_something_else_than_a_string_is_refused() -> None:

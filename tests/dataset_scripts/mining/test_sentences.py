@@ -74,7 +74,7 @@ def test_marks_inside_a_sentence_do_not_break_it(text: str) -> None:
         ("Heart of 14.5 cm.There is no mass.", ["Heart of 14.5 cm.", "There is no mass."]),
         ("Seen at 7:45. The tube is high.", ["Seen at 7:45.", "The tube is high."]),
         ("low vitamin d. the bones are thin.", ["low vitamin d.", "the bones are thin."]),
-        ("Mass? No. Stable scar.", ["Mass?", "No.", "Stable scar."]),
+        ("Mass? No. Stable scar.", ["Mass? No.", "Stable scar."]),
         ("Fluid on the rt. No mass.", ["Fluid on the rt.", "No mass."]),
         ("LUNGS ARE CLEAR. HEART IS LARGE.", ["LUNGS ARE CLEAR.", "HEART IS LARGE."]),
         ("Café au lait. Œdème. Normal.", ["Café au lait.", "Œdème.", "Normal."]),
