@@ -107,6 +107,11 @@ class MentionFinder:
         self._root = _trie(self._forms)
         self._lineage = lineage_bits(ontology)
 
+    def owners(self, term: str) -> Owners:
+        """The anatomies that a term stands for by itself, with how sure it is of each."""
+        found = self._forms.get(fold(term))
+        return found.owners if found is not None else ()
+
     def find(self, tokens: list[str]) -> list[Mention]:
         """The mentions of anatomies in a sentence, in order, not overlapping.
 

@@ -93,10 +93,15 @@ class Reader:
         # Of one of a pair, the whole and the other one.
         self._pairs = {
             child: (whole, children[1 - place])
-            for whole in range(len(self.ontology))
+            for whole in reversed(range(len(self.ontology)))  # "left lung" is of the lungs, first of all
             if len(children := self._sides.children(whole, BOTH)) == 2
             for place, child in enumerate(children)
         }
+        self._sites: dict[str, str] = {}
+        for concept in self.vocabulary.kinds:
+            owners = self._finder.owners(concept)
+            if owners:
+                self._sites[concept] = self.ontology.names[max(owners, key=lambda o: (o[1], -o[0]))[0]]
         self.read_sentence = functools.lru_cache(kept)(self._read_sentence)
 
     def __reduce__(self) -> tuple[type["Reader"], tuple[Ontology, Vocabulary, int]]:
@@ -148,7 +153,9 @@ class Reader:
             attach_places(parse.tokens, clause)
             attach_changes(parse.tokens, clause, changes)
             statements.extend(self._statements(clause))
-        return tuple(statements)
+        # "The lungs are clear, without consolidation" denies one thing, twice.
+        told = {(s.concept, s.anatomies) for s in statements if s.status == ABSENT}
+        return tuple(s for s in statements if s.status != ABSENT or _first(told, (s.concept, s.anatomies)))
 
     def _items(self, parse: _Parse) -> list[Item]:
         sides = {id(mention): found for mention, found in zip(parse.linked, parse.sides, strict=True)}
@@ -226,6 +233,10 @@ class Reader:
             is_attribute=item.is_attribute,
         )
 
+    def site(self, concept: str) -> str | None:
+        """The anatomy that a finding always or often lies in, by the ontology; None where it names none."""
+        return self._sites.get(concept)
+
     def _anatomy(self, item: Item) -> Statement:
         anatomies, sides = self._named(item)
         return Statement(item.name, "anatomy", anatomies, _SIDES.get(sides, ""))
@@ -286,8 +297,8 @@ class Reader:
         """The owners of an anatomy's term, each replaced by the one of its side; both sides by the whole."""
         owners = dict(item.mention.owners)
         for number, kind in owners.items():
-            whole, other = self._pairs.get(number, (number, number))
-            if whole in owners or (other in owners and other != number):  # "bibasilar" names both sides' bases
+            whole, other = self._pairs.get(number, (-1, -1))
+            if whole in owners or other in owners:  # "bibasilar" names the bases of both sides
                 yield whole, kind
             else:
                 for child in self._with_side(number, item.sides):
@@ -319,6 +330,14 @@ def _assert(tokens: list[str], triggers: list[Trigger], items: list[Item]) -> No
     for item in items:
         if item.role == "normal" and tokens[item.start - 1 : item.start] == ["not"]:
             item.role, item.name = "abnormality", ABNORMALITY
+
+
+def _first(told: set[tuple[str, tuple[str, ...]]], key: tuple[str, tuple[str, ...]]) -> bool:
+    """Whether a key is asked for the first time, after which it is told."""
+    if key not in told:
+        return False
+    told.remove(key)
+    return True
 
 
 def _one_side(sides: int) -> str:

@@ -265,7 +265,7 @@ def _nearest(kind: str, reaches: list[tuple[Trigger, int]], span: Span) -> list[
     if kind.startswith("pre_"):
         number = bisect_left(reaches, span[0], key=lambda reach: reach[0].start)
         return reaches[max(0, number - _NEAREST) : number]
-    number = bisect_right(reaches, span[0], key=lambda reach: reach[0].start - 1)
+    number = bisect_left(reaches, span[0], key=lambda reach: reach[0].start)
     return reaches[number : number + _NEAREST]
 
 

@@ -97,10 +97,39 @@ class LexicalExtractor:
             entities: list[Entity] = []
             for sentence in split_sentences(text):
                 if sentence not in known:
-                    known[sentence] = list(_entities(self._reader.read_sentence(sentence)))
+                    known[sentence] = list(self._entities(self._reader.read_sentence(sentence)))
                 entities.extend(known[sentence])
             found.append(entities)
         return found
+
+    def _entities(self, statements: Sequence[Statement]) -> Iterator[Entity]:
+        """A sentence's statements as entities: each anatomy once, before the first finding that lies in it."""
+        named: set[str] = set()
+        for statement in statements:
+            for anatomy in statement.anatomies:
+                text = anatomy
+                if statement.side in _SIDES and not anatomy.startswith(("left ", "right ")):
+                    text = f"{statement.side} {anatomy}"
+                if text not in named and self._tells(statement, anatomy, text):
+                    named.add(text)
+                    yield Entity(text, "ANATOMY")
+            if statement.kind == "normal":
+                yield Entity(statement.concept, "NON-ABNORMALITY")
+            elif statement.kind != "anatomy" and not statement.is_attribute:
+                yield _finding(statement)
+
+    def _tells(self, statement: Statement, anatomy: str, text: str) -> bool:
+        """Whether an anatomy says more than its finding does.
+
+        A device's own name does not, nor does the usual site of what is denied: "no pleural effusion" is "no
+        effusion", and "the heart is normal in size" is "no cardiomegaly".
+        """
+        if statement.kind == "device":
+            return anatomy != statement.concept
+        if statement.status != ABSENT or text.startswith(_SIDES):
+            return True
+        site = self._reader.site(statement.concept)
+        return site is None or self._ontology[site].region != self._ontology[anatomy].region
 
     def severities(self, entity_texts: Sequence[str]) -> np.ndarray:
         """How grave each entity is: 1 urgent, 0.5 actionable, 0.25 minor, by the vocabulary.
@@ -188,29 +217,8 @@ class LexicalExtractor:
         return 0, []
 
 
-def _entities(statements: Sequence[Statement]) -> Iterator[Entity]:
-    """A sentence's statements as entities: each anatomy once, before the first finding that lies in it.
-
-    What is denied loses its modifiers, "large" in "no large effusion".
-    """
-    named: set[str] = set()
-    for statement in statements:
-        for anatomy in statement.anatomies:
-            if statement.kind == "device" and anatomy == statement.concept:
-                continue
-            text = anatomy
-            if statement.side in _SIDES and not anatomy.startswith(("left ", "right ")):
-                text = f"{statement.side} {anatomy}"
-            if text not in named:
-                named.add(text)
-                yield Entity(text, "ANATOMY")
-        if statement.kind == "normal":
-            yield Entity(statement.concept, "NON-ABNORMALITY")
-        elif statement.kind != "anatomy" and not statement.is_attribute:
-            yield _finding(statement)
-
-
 def _finding(statement: Statement) -> Entity:
+    """A finding as an entity; what is denied loses its modifiers, "large" in "no large effusion"."""
     kind = "DISEASE" if statement.kind == "disease" else "ABNORMALITY"
     if statement.status == ABSENT:
         return Entity(statement.concept, f"NON-{kind}")

@@ -16,7 +16,7 @@ from dataset_scripts.relevance.ratescore import RateScoreWeights, directed_score
 from dataset_scripts.relevance.store.store import EntityStore
 
 LEXICAL = LexicalExtractor()
-LEFT = "Small left pleural effusion. No pneumothorax. Heart size is normal."
+LEFT = "Small left pleural effusion. No pneumothorax. The hila are normal."
 RIGHT = "Moderate left pleural effusion. Large pneumothorax. The heart is enlarged. Old rib fracture."
 
 
