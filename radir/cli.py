@@ -10,6 +10,7 @@ from radir.commands.demo import demo
 from radir.commands.ending import Commands, end
 from radir.commands.evaluate import evaluate, export_run
 from radir.commands.push import push
+from radir.commands.read import read
 from radir.commands.score import discover, score
 from radir.commands.search import heat_map, index, search
 from radir.commands.sources import SourceCommands
@@ -27,7 +28,7 @@ app.add_typer(
     help="Build a dataset folder: mining, entities, relevance, Parquet.",
 )
 for command in (
-    evaluate, index, search, heat_map, convert_checkpoint, export, export_run, push, demo, score, discover
+    evaluate, index, search, heat_map, convert_checkpoint, export, export_run, push, demo, score, discover, read
 ):  # fmt: skip
     app.command()(command)
 

@@ -11,6 +11,8 @@ _NOTHING = dict.fromkeys(map(ord, "\ufeff\u200b"), "")
 _BREAKING_TAG = re.compile(
     r"</?(?:br|p|div|li|ul|ol|tr|td|th|table|tbody|h[1-6]|section|hr|dl|dt|dd)\b[^<>]{0,200}>", re.IGNORECASE
 )
+# Where the next line goes on in lower case, only a full stop tells it from a wrapped line.
+_BREAK_IN_LOWER_CASE = re.compile(r"(?<=[a-z)])\s*<(?i:br)\s*/?>\s*(?=[a-z])")
 _OTHER_TAG = re.compile(r"</?(?:b|i|u|em|strong|span|font|sup|sub|small|big|html|body|pre|code|a)\b[^<>]{0,200}>", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#\d{1,6}|#x[0-9a-fA-F]{1,5}|[a-zA-Z]{2,10});")
 # Bold and headings as Markdown has them; two underscores beside a letter are no mark of de-identification.
@@ -28,7 +30,7 @@ def plain_text(text: str) -> str:
         return text
     text = _LINE_END.sub("\n", text)
     if "<" in text:
-        text = _OTHER_TAG.sub("", _BREAKING_TAG.sub("\n", text))
+        text = _OTHER_TAG.sub("", _BREAKING_TAG.sub("\n", _BREAK_IN_LOWER_CASE.sub(".\n", text)))
     if "&" in text:
         text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
     text = text.translate(_BLANKS).translate(_NOTHING)

@@ -9,7 +9,7 @@ from dataset_scripts.mining.vocabulary import SIZE_WORDS, Vocabulary
 
 COPULAS = frozenset(
     ["is", "are", "was", "were", "appears", "appear", "remains", "remain", "appearing", "measures", "now", "looks"]
-)
+) | frozenset(["decreased", "increased", "improved", "worsened", "progressed", "diminished", "become", "becoming"])
 _LOCATING = frozenset(
     ["in", "at", "within", "of", "along", "over", "on", "involving", "throughout", "to", "into", "across", "overlying"]
 ) | frozenset(["near", "adjacent", "affecting", "inside", "around", "about", "through", "from", "for"])
@@ -95,7 +95,7 @@ def attach_modifiers(
         end = item.end
         if "or" in between:
             pending = []
-        if not COPULAS.isdisjoint(between):
+        if not COPULAS.isdisjoint(between) or item.role == "change":
             pending, said_of_last = [], last is not None
         if item.role in ("degree", "quality"):
             if item.start not in skipped or "longer" in tokens[max(0, item.start - 3) : item.start]:

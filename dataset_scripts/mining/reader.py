@@ -172,7 +172,9 @@ class Reader:
             sense = self.vocabulary.senses.get((token[3:],)) if token.startswith("non") else None
             if sense is not None and sense.is_finding and place not in known:
                 term = Term((), sense)
-                items.append(Item(Mention(place, place + 1, (), term), sense.role, sense.name, 0, status=ABSENT))
+                item = Item(Mention(place, place + 1, (), term), sense.role, sense.name, 0, status=ABSENT)
+                item.is_attribute = any(other.start == place + 1 and other.is_finding for other in items)
+                items.append(item)
         return sorted(items, key=lambda item: item.start)
 
     def _with_unknown(self, tokens: list[str], items: list[Item]) -> list[Item]:

@@ -75,9 +75,9 @@ _TRIGGERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             rf"(?:no|without) (?:{_CHANGE_WORD} )*(?:interval|significant|further|subsequent) (?:enlargement|"
             r"development of worsening|extension|expansion|enlarging)(?: of)?",
             rf"(?:{_HAVE} |{_BE} )?{_NOT} (?:{_MUCH} )*{_CHANGED}",
-            rf"(?:{_NOT}|never) (?:clearly |definitely |well )?{_SEEN} (?:on|in|at|from|during) (?:the |her |his |any |"
+            rf"(?:{_HAVE} |{_BE} )?(?:{_NOT}|never) (?:clearly |definitely |well )?{_SEEN} (?:on|in|at|from|during) (?:the |her |his |any |"
             rf"a |their |most )*{_EARLIER}",
-            rf"(?:{_NOT}|never) {_EARLIER} {_SEEN}|{_NOT} {_SEEN} (?:previously|before|earlier|priorly|then)",
+            rf"(?:{_HAVE} |{_BE} )?(?:{_NOT}|never) (?:{_EARLIER} {_SEEN}|{_SEEN} (?:previously|before|earlier|priorly|then))",
             r"not (?:only|necessarily|certain(?:ly)?|previously (?:seen|identified|present|noted))",
             rf"(?:no|without) (?:{_EARLIER} )*{_EARLIER}(?: (?:chest|relevant|similar|\w+ray))*(?: {_STUDY})+"
             r"(?: (?:\w+ ){0,2}?(?:for comparison|available|to compare))?",

@@ -1,3 +1,1 @@
-"""Entities by rules and a lexicon: `lexicon`, `parser`, `negation`, `ngrams`, and `extractor`, which uses
-them.
-"""
+"""Entities by rules and a vocabulary: `extractor`, with `ngrams` for their embeddings."""

@@ -98,7 +98,7 @@ def test_a_store_that_was_put_together_wrongly_is_refused(store: EntityStore, tm
         ({"keys": pa.table({"study": ["a"]})}, "study_id and anatomy"),
         ({"keys": pa.table({"study_id": ["a"], "anatomy": [""], "row": [4]})}, "rows of keys must be 0 to 3"),
         ({"entity_ids": store.entity_ids + 1}, "entity_ids must be 0 to 3"),
-        ({"entity_types": store.entity_types - 2}, "entity_types must be 0 to 4"),
+        ({"entity_types": store.entity_types - 5}, "entity_types must be 0 to 4"),
         ({"indptr": store.indptr[[0, 3, 1, 2, 4]]}, "never fall"),
         ({"embeddings": np.full_like(store.embeddings, np.inf)}, "finite vector"),
         ({"embeddings": store.embeddings.astype(np.float64)}, "not as 'float64'"),
