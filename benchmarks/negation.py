@@ -18,7 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset_scripts.relevance.lexical.negation import NEGATED, assert_status
+from dataset_scripts.mining.abbreviations import expand
+from dataset_scripts.mining.mentions import MentionFinder
+from dataset_scripts.mining.ontology import default_ontology
+from dataset_scripts.mining.status import ABSENT, assert_status
+from dataset_scripts.mining.tokens import tokenize
 
 # 1,235 findings and diseases in 1,000 sentences of discharge summaries, by the abstract: sensitivity 77.8%,
 # specificity 94.5%, positive predictive value 84.5%.
@@ -49,9 +53,22 @@ def read_cases(path: Path) -> tuple[list[tuple[str, tuple[int, int], bool]], int
     return cases, dropped
 
 
+FINDER = MentionFinder(default_ontology())
+
+
 def radir(sentence: str, span: tuple[int, int]) -> bool:
-    """Judge by ``dataset_scripts.relevance.lexical.negation``."""
-    return assert_status(sentence, [span])[0] == NEGATED
+    """Judge by ``dataset_scripts.mining.status``, beside the other findings of the sentence."""
+    parts = [
+        expand(tokenize(part)) for part in (sentence[: span[0]], sentence[slice(*span)], sentence[span[1] :])
+    ]
+    tokens = [token for part in parts for token in part]
+    marked = (len(parts[0]), len(parts[0]) + len(parts[1]))
+    mentions = FINDER.find_all(tokens)
+    others = [(m.start, m.end) for m in mentions if m.term.sense is not None and m.term.sense.is_finding]
+    others = [other for other in others if other[1] <= marked[0] or other[0] >= marked[1]]
+    subjects = [(m.start, m.end) for m in mentions if m.term.sense is None and m.owners]
+    spans = sorted([marked, *others])
+    return assert_status(tokens, spans, subjects)[spans.index(marked)] == ABSENT
 
 
 def medspacy_judge() -> Judge:

@@ -28,7 +28,8 @@ app.add_typer(
     help="Build a dataset folder: mining, entities, relevance, Parquet.",
 )
 for command in (
-    evaluate, index, search, heat_map, convert_checkpoint, export, export_run, push, demo, score, discover, read
+    evaluate, index, search, heat_map, convert_checkpoint, export, export_run, push, demo, score,
+    discover, read
 ):  # fmt: skip
     app.command()(command)
 

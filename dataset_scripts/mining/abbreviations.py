@@ -5,6 +5,8 @@ Those that always mean the same ("RUL", "PTX", "GGO") are synonyms in `ontology.
 
 from collections.abc import Sequence
 
+from dataset_scripts.mining.tokens import words
+
 # Written with a slash, which is a token of its own.
 _SLASHED = {
     ("b", "l"): ("bilateral",),
@@ -20,19 +22,21 @@ _SLASHED = {
 _SIDES = {"r": "right", "l": "left"}
 _SPINES = frozenset({"spine", "spines"})  # "L spine" is lumbar
 # "Bi-basilar" is one word; what follows "bi" where it stands alone.
-_BILATERAL = frozenset(
-    ["basilar", "basal", "apical", "hilar", "lateral", "laterally", "perihilar", "pleural", "ventricular"]
-)
+_BILATERAL = words("""
+    basilar basal apical hilar lateral laterally perihilar pleural ventricular
+""")
 # LAD is lymphadenopathy near the first and the coronary artery near the second; alone it is lymphadenopathy.
-_NODAL = frozenset(
-    ["hilar", "bihilar", "mediastinal", "axillary", "supraclavicular", "infraclavicular", "paratracheal"]
-) | frozenset(
-    ["subcarinal", "cervical", "retroperitoneal", "mesenteric", "inguinal", "abdominal", "pelvic", "thoracic"]
-)
-_CORONARY = frozenset(
-    ["coronary", "stent", "stents", "calcification", "calcifications", "calcified", "artery", "rca", "cx"]
-) | frozenset(["lcx", "circumflex", "proximal", "distal", "territory", "plaque", "plaques", "cabg", "lmca"])
-_MARKERS = frozenset({"r", "l", "bi", "lad", "/", "non", "wo", "sp", "pna", "a"})
+_NODAL = words("""
+    hilar bihilar mediastinal axillary supraclavicular infraclavicular paratracheal subcarinal cervical
+    retroperitoneal mesenteric inguinal abdominal pelvic thoracic
+""")
+_CORONARY = words("""
+    coronary stent stents calcification calcifications calcified artery rca cx lcx circumflex proximal
+    distal territory plaque plaques cabg lmca
+""")
+_MARKERS = words("""
+    r l bi lad / non wo sp pna a
+""")
 
 
 def expand(tokens: list[str]) -> list[str]:

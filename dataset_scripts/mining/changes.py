@@ -2,37 +2,56 @@
 
 from collections.abc import Sequence
 
+from dataset_scripts.mining.tokens import words
 from dataset_scripts.mining.triggers import Trigger
 
 CHANGES = ("new", "better", "worse", "same", "gone")
 
-# fmt: off
-_WORDS = {
-    "new": ("new", "newly", "developed", "developing", "development", "appeared"),
-    "better": (
-        "improved", "improving", "improvement", "decreased", "decreasing", "decrease", "smaller", "less", "lesser",
-        "reduced", "reduction", "diminished", "diminishing", "regressed", "regression", "resolving", "clearing",
-        "receding", "receded", "shrunk", "better",
-    ),
-    "worse": (
-        "worse", "worsened", "worsening", "increased", "increasing", "increase", "progressed", "progression",
-        "progressing", "progressive", "larger", "enlarging", "growing", "grown", "bigger", "deteriorated", "greater",
-    ),
-    "same": (
-        "unchanged", "stable", "persistent", "persists", "persist", "persisting", "again", "redemonstrated", "similar",
-        "constant", "static", "unaltered", "ongoing", "continued", "residual", "remains", "remain", "unresolved",
-    ),
-    "gone": ("resolved", "cleared", "disappeared", "gone", "vanished", "subsided"),
+_CHANGE = {
+    word: change
+    for change, listed in (
+        ("new", "new newly developed developing development appeared"),
+        (
+            "better",
+            "improved improving improvement decreased decreasing decrease smaller less lesser reduced",
+        ),
+        (
+            "better",
+            "reduction diminished diminishing regressed regression resolving clearing receding receded",
+        ),
+        ("better", "shrunk better"),
+        (
+            "worse",
+            "worse worsened worsening increased increasing increase progressed progression progressing",
+        ),
+        ("worse", "progressive larger enlarging growing grown bigger deteriorated greater"),
+        (
+            "same",
+            "unchanged stable persistent persists persist persisting again redemonstrated similar constant",
+        ),
+        ("same", "static unaltered ongoing continued residual remains remain unresolved"),
+        ("gone", "resolved cleared disappeared gone vanished subsided"),
+    )
+    for word in listed.split()
 }
-# fmt: on
-_CHANGE = {word: change for change, words in _WORDS.items() for word in words}
-_EARLIER = frozenset({"prior", "priors", "previous", "previously", "earlier", "before", "old", "comparison", "then"})
+_EARLIER = words("""
+    prior priors previous previously earlier before old comparison then
+""")
 _SEEN = frozenset({"seen", "present", "visualized", "identified", "noted", "evident", "visible", "there"})
-_PARTLY = frozenset({"partial", "partially", "partly", "incomplete", "incompletely", "near", "nearly", "almost"})
+_PARTLY = frozenset(
+    {"partial", "partially", "partly", "incomplete", "incompletely", "near", "nearly", "almost"}
+)
 _MOSTLY = frozenset({"mostly", "largely", "slowly", "gradually", "minimally", "some"})
-_SIZES = frozenset({"large", "big", "severe", "extensive", "prominent", "marked", "massive", "huge", "sizable"})
+_SIZES = words("""
+    large big severe extensive prominent marked massive huge sizable
+""")
 # "Greater on the left" and "remains clear" say nothing of time.
-_NO_CUE_BEFORE = {"greater": ("than", "on", "in", "at"), "less": ("than", "likely"), "remains": (), "remain": ()}
+_NO_CUE_BEFORE = {
+    "greater": ("than", "on", "in", "at"),
+    "less": ("than", "likely"),
+    "remains": (),
+    "remain": (),
+}
 
 
 def find_changes(tokens: Sequence[str], triggers: Sequence[Trigger]) -> list[tuple[int, str]]:

@@ -5,11 +5,16 @@ from dataclasses import dataclass, field
 
 from dataset_scripts.mining.mentions import Mention
 from dataset_scripts.mining.status import PRESENT
+from dataset_scripts.mining.tokens import words
 
 FINDINGS = frozenset({"disease", "abnormality", "device", "attribute"})
-_BREAKS = frozenset({";", "but", "however", "although", "though", "while", "which", "whereas", "there"})
+_BREAKS = words("""
+    ; but however although though while which whereas there
+""")
 _PARTING = frozenset({":", "~"})
-_AFTER_COMMA = frozenset({"the", "there", "this", "no", "with", "without", "and", "stable", "unchanged"})
+_AFTER_COMMA = words("""
+    the there this no with without and stable unchanged
+""")
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from dataset_scripts.mining.mentions import Mention
 from dataset_scripts.mining.ontology import Anatomy, Ontology
-from dataset_scripts.mining.tokens import fold, inflections, is_punctuation
+from dataset_scripts.mining.tokens import fold, inflections, is_punctuation, words
 
 LEFT, RIGHT = 1, 2
 BOTH = LEFT | RIGHT
@@ -25,57 +25,52 @@ _COORDINATORS = frozenset({"and", "or", "&", "/"})
 _JOINING = _COORDINATORS | {","}
 _DETERMINERS = frozenset({"the", "a", "an", "no", "is", "are", "there", "also"})
 # What these introduce is another thing than what stands before them.
-_BARRIERS = frozenset(["with", "after", "following", "post", "despite", "from", "since", "due", "secondary"])
-_PREPOSITIONS = frozenset(
-    [
-        "in",
-        "at",
-        "within",
-        "of",
-        "along",
-        "on",
-        "over",
-        "near",
-        "to",
-        "into",
-        "involving",
-        "overlying",
-        "across",
-        "throughout",
-    ]
-)
+_BARRIERS = words("""
+    with after following post despite from since due secondary
+""")
+_PREPOSITIONS = words("""
+    in at within of along on over near to into involving overlying across throughout
+""")
 # Words after which a side's word does not belong to a noun that follows.
 _FUNCTION_WORDS = (
-    _HARD_MARKS
+    words("""
+    is are was were than side which as has
+""")
+    | _HARD_MARKS
     | _COORDINATORS
     | _BARRIERS
     | _PREPOSITIONS
-    | frozenset(["is", "are", "was", "were", "than", "side", "which", "as", "has"])
 )
 # "In the lower lobes, more on the right" weighs the two sides and leaves none out.
-_COMPARING = frozenset(
-    ["greater", "more", "most", "mostly", "mainly", "worse", "larger", "prominent"]
-) | frozenset(["especially", "particularly", "predominantly", "predominant"])
-_ORDINALS = frozenset(
-    ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
-) | frozenset(["eleventh", "twelfth", "through", "to", "anterior", "posterior", "lateral"])
+_COMPARING = words("""
+    greater more most mostly mainly worse larger prominent especially particularly predominantly
+    predominant
+""")
+_ORDINALS = words("""
+    first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth through to anterior
+    posterior lateral
+""")
 # A side's word behind these is where something has moved to, or how the patient lies, and no place.
-_SHIFTS = frozenset(
-    ["shift", "shifts", "shifted", "shifting", "deviation", "deviated", "deviates", "deviate", "displacement"]
-) | frozenset(
-    ["displaced", "rotated", "rotation", "rotates", "tilted", "tilt", "turned", "pulled", "pushed", "retracted"]
-) | frozenset(
-    ["retraction", "curvature", "convex", "convexity", "concave", "bowed", "bowing", "directed", "pointing", "oriented"]
-) | frozenset(["leaning", "lying", "obliqued", "oblique", "scoliosis", "dextroscoliosis", "levoscoliosis", "curve"])
-_TOWARDS = frozenset({"to", "towards", "toward", "the", "patient", "s", "slightly", "mildly", "somewhat", "into"})
+_SHIFTS = words("""
+    shift shifts shifted shifting deviation deviated deviates deviate displacement displaced rotated
+    rotation rotates tilted tilt turned pulled pushed retracted retraction curvature convex convexity
+    concave bowed bowing directed pointing oriented leaning lying obliqued oblique scoliosis
+    dextroscoliosis levoscoliosis curve
+""")
+_TOWARDS = words("""
+    to towards toward the patient s slightly mildly somewhat into
+""")
 # In front of these it names a view or a movement.
-_VIEWS = frozenset(
-    ["decubitus", "oblique", "obliqued", "shift", "rotation", "deviation", "tilt", "convex", "convexity", "curvature"]
-) | frozenset(["anterior", "posterior", "lateral", "side", "scoliosis", "sided", "convexed"])
+_VIEWS = words("""
+    decubitus oblique obliqued shift rotation deviation tilt convex convexity curvature anterior posterior
+    lateral side scoliosis sided convexed
+""")
 _AMBIGUOUS = frozenset({"anterior", "posterior", "lateral", "side", "sided"})  # "left lateral rib"
-_OF_VIEW = frozenset(["view", "views", "projection", "projections", "film", "films", "radiograph", "radiographs"]) | (
-    frozenset(["image", "images", "decubitus", "oblique", "obliques", "position", "up", "down", "chest", "shift"])
-) | frozenset(["rotation", "deviation", "tilt", "curvature", "scoliosis", "displacement", "convexity"])
+_OF_VIEW = words("""
+    view views projection projections film films radiograph radiographs image images decubitus oblique
+    obliques position up down chest shift rotation deviation tilt curvature scoliosis displacement
+    convexity
+""")
 # Of these one side has several too, so that their plural does not mean both.
 _SEVERAL_A_SIDE = frozenset({"segments", "surfaces"})
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataset_scripts.mining.ontology import Ontology
-from dataset_scripts.mining.tokens import fold, inflections
+from dataset_scripts.mining.tokens import fold, inflections, words
 from dataset_scripts.mining.vocabulary import Sense, Vocabulary, default_vocabulary
 
 # How sure a term is of its anatomy, least sure first.
@@ -19,31 +19,18 @@ DEVICES = "devices"  # the region of the ontology whose anatomies are devices
 
 _END = ""  # the key of a trie node under which the term that ends there is kept; no token is empty
 _COORDINATORS = frozenset({"and", "or", "&", "/", ",", "to", "as", "well"})
-_CHUNK_MARKS = frozenset({"and", "or", "&", "/", ",", ";", ":", "(", "but", "no", "there"})
+_CHUNK_MARKS = words("""
+    and or & / , ; : ( but no there
+""")
 _FRONTING = frozenset({"in", "at", "within", "on", "as"})
 # "No mass or stone in both kidneys": such a place is that of all before it that names none.
 _LOCATING = frozenset({"in", "within", "of", "from"})
 _PASSED_OVER = frozenset({"the", "a", "both", "bilateral", "left", "right"})
 # "Scattered opacities, most notably in the middle lobe" are elsewhere too.
 _SINGLING_OUT = frozenset(["most", "mostly", "mainly", "notably", "especially", "predominantly"])
-_LANDMARKS = frozenset(
-    [
-        "over",
-        "overlying",
-        "overlies",
-        "overlie",
-        "projecting",
-        "projects",
-        "projected",
-        "adjacent",
-        "behind",
-        "beneath",
-        "below",
-        "above",
-        "near",
-    ]
-)
-
+_LANDMARKS = words("""
+    over overlying overlies overlie projecting projects projected adjacent behind beneath below above near
+""")
 # (number of the anatomy in the ontology, SUGGESTED | IMPLIED | EXPLICIT) each
 Owners = tuple[tuple[int, int], ...]
 
@@ -236,7 +223,9 @@ def _owners_by_form(
     return first, second
 
 
-def _compose(owners: dict[tuple[str, ...], Owners], own: Mapping[tuple[str, ...], Owners], vocabulary: Vocabulary) -> None:
+def _compose(
+    owners: dict[tuple[str, ...], Owners], own: Mapping[tuple[str, ...], Owners], vocabulary: Vocabulary
+) -> None:
     """Give a finding's form the anatomies that are named inside it ("pulmonary nodule"), in place."""
     for form in vocabulary.senses:
         if form in own or len(form) == 1:

@@ -5,17 +5,27 @@ from collections.abc import Collection, Sequence
 
 from dataset_scripts.mining.clauses import Item
 from dataset_scripts.mining.status import ABSENT
+from dataset_scripts.mining.tokens import words
 from dataset_scripts.mining.vocabulary import SIZE_WORDS, Vocabulary
 
-COPULAS = frozenset(
-    ["is", "are", "was", "were", "appears", "appear", "remains", "remain", "appearing", "measures", "now", "looks"]
-) | frozenset(["decreased", "increased", "improved", "worsened", "progressed", "diminished", "become", "becoming"])
-_LOCATING = frozenset(
-    ["in", "at", "within", "of", "along", "over", "on", "involving", "throughout", "to", "into", "across", "overlying"]
-) | frozenset(["near", "adjacent", "affecting", "inside", "around", "about", "through", "from", "for"])
-_PASSED_OVER = frozenset(["the", "a", "both", "bilateral", "left", "right", "bilaterally", "his", "her", "either"])
-_PARTING = frozenset({"with", "without", ",", "and", "or", ";", "(", "~", "causing", "suggesting"})
-_FORMERLY = frozenset({"previously", "formerly", "initially", "from", "prior", "was", "were", "once", "earlier"})
+COPULAS = words("""
+    is are was were appears appear remains remain appearing measures now looks decreased increased
+    improved worsened progressed diminished become becoming
+""")
+_LOCATING = words("""
+    in at within of along over on involving throughout to into across overlying near adjacent affecting
+    inside around about through from for
+""")
+_PASSED_OVER = words("""
+    the a both bilateral left right bilaterally his her either
+""")
+_PARTING = words("""
+    with without , and or ; ( ~ causing suggesting
+""")
+_CAUSED = frozenset({"due", "secondary", "related", "attributable"})
+_FORMERLY = words("""
+    previously formerly initially from prior was were once earlier
+""")
 _OPPOSITE = {3: "small", 4: "small"}
 """Level of a degree that is denied ("no longer large") -> the degree that is meant."""
 
@@ -78,7 +88,7 @@ def _rename(item: Item, name: str, vocabulary: Vocabulary) -> None:
 def attach_modifiers(
     tokens: Sequence[str], clause: list[Item], skipped: Collection[int], vocabulary: Vocabulary
 ) -> None:
-    """Give degrees and qualities to the finding they precede ("small effusion") or are said of ("it is small").
+    """Give degrees and qualities to the finding they precede ("small effusion") or are said of.
 
     Args:
         tokens: the sentence.
@@ -163,6 +173,8 @@ def is_located(tokens: Sequence[str], place: Item) -> bool:
     start = place.start
     while start and tokens[start - 1] in _PASSED_OVER:
         start -= 1
+    if start > 1 and tokens[start - 1] == "to" and tokens[start - 2] in _CAUSED:
+        return False
     return start > 0 and tokens[start - 1] in _LOCATING
 
 

@@ -75,7 +75,8 @@ class Reader:
         kept: number of sentences, those met last, whose statements are kept: reports repeat their sentences.
 
     Example:
-        >>> [(s.concept, s.anatomies, s.status) for s in Reader().read("Small left pleural effusion. No PTX.")]
+        >>> read = Reader().read("Small left pleural effusion. No PTX.")
+        >>> [(s.concept, s.anatomies, s.status) for s in read]
         [('effusion', ('left pleura',), 'present'), ('pneumothorax', ('pleura',), 'absent')]
     """
 
@@ -178,7 +179,7 @@ class Reader:
         return sorted(items, key=lambda item: item.start)
 
     def _with_unknown(self, tokens: list[str], items: list[Item]) -> list[Item]:
-        """The items with the first unknown phrase of one or two words as a finding; a generic one otherwise."""
+        """The items with the first unknown phrase of one or two words as a finding."""
         taken = {place for item in items for place in range(item.start, item.end)}
 
         def is_unknown(place: int) -> bool:
@@ -324,7 +325,8 @@ def _assert(tokens: list[str], triggers: list[Trigger], items: list[Item]) -> No
     spans = [(item.start, item.end) for item in asserted]
     subjects = [(item.start, item.end) for item in items if item.role == "anatomy"]
     findings = [(item.start, item.end) for item in asserted if item.is_finding]
-    finder = StatusFinder(tokens, triggers, spans, subjects, findings)
+    devices = [(item.start, item.end) for item in asserted if item.role == "device"]
+    finder = StatusFinder(tokens, triggers, spans, subjects, findings, devices)
     for item in items:
         if item.status == PRESENT and item.role not in ("anatomy", "quality", "normal"):
             item.status = finder.status((item.start, item.end))
@@ -343,7 +345,7 @@ def _first(told: set[tuple[str, tuple[str, ...]]], key: tuple[str, tuple[str, ..
 
 
 def _one_side(sides: int) -> str:
-    """The side of what is denied: "the lungs are clear bilaterally" says no more than "the lungs are clear"."""
+    """The side of what is denied: "clear bilaterally" says no more than "clear"."""
     return _SIDES[sides] if sides in (LEFT, RIGHT) else ""
 
 

@@ -15,6 +15,7 @@ import re
 
 from dataset_scripts.mining.ontology import default_ontology
 from dataset_scripts.mining.plain_text import plain_text
+from dataset_scripts.mining.tokens import phrases
 
 # A heading: at the start of a line (after the blank that starts every line of MIMIC), capitals, blanks and
 # ( ) / , - up to a colon and white space.
@@ -29,9 +30,11 @@ _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 # The headings of sections in any case, as single lines or sentences may open with them.
 _SECTION = (
-    r"(?:findings?(?: (?:and|&) impressions?| ?/ ?impressions?)?|impressions?|conclusions?|summary|indications?"
+    r"(?:findings?(?: (?:and|&) impressions?| ?/ ?impressions?)?|impressions?|conclusions?|summary"
+    r"|indications?"
     r"|(?:(?:clinical|medical|patient|relevant) )?history|clinical (?:information|indication|data|details)"
-    r"|reason for (?:the )?(?:exam(?:ination)?|study)|comparisons?|techniques?|exam(?:ination)?|recommendations?"
+    r"|reason for (?:the )?(?:exam(?:ination)?|study)|comparisons?|techniques?|exam(?:ination)?"
+    r"|recommendations?"
     r"|procedure|addendum)"
 )
 _NUMBER = r"(?:\(?\d{1,2}[.)][^\S\n]*)?"
@@ -63,13 +66,12 @@ _VIEW_NAME = re.compile(
 )
 _MINED = ("findings", "impression")
 # What stands for organs in headings and is no anatomy's name.
-_ORGAN_WORDS = frozenset(
-    ["lines", "tubes", "lines and tubes", "tubes and lines", "devices", "catheters", "hardware", "other", "others"]
-) | frozenset(
-    ["other findings", "additional findings", "additional", "incidental findings", "miscellaneous", "osseous", "msk"]
-) | frozenset(
-    ["cardiac", "pulmonary", "musculoskeletal", "osseous structures", "bones and soft tissues", "vascular", "vessels"]
-) | frozenset(["osseous findings", "extrathoracic", "visualized abdomen", "cardiomediastinum", "lung bases", "misc"])
+_ORGAN_WORDS = phrases("""
+    lines, tubes, lines and tubes, tubes and lines, devices, catheters, hardware, other, others, other
+    findings, additional findings, additional, incidental findings, miscellaneous, osseous, msk, cardiac,
+    pulmonary, musculoskeletal, osseous structures, bones and soft tissues, vascular, vessels, osseous
+    findings, extrathoracic, visualized abdomen, cardiomediastinum, lung bases, misc
+""")
 _QUALIFIERS = frozenset(["the", "visualized", "visualised", "other", "included", "limited", "imaged", "both"])
 _JOINERS = re.compile(r"\s*(?:[,/&()]|\band\b|\bor\b)\s*")
 
@@ -156,7 +158,9 @@ def _named_parts(report: str) -> list[tuple[str, str]]:
         following = _HEADING.search(report, line_end) if line_end >= 0 else None
         end = following.start() if following else len(report)
         name, text = normal_section_name(heading.group(1)), report[heading.end() : end]
-        if names_organs(name) or (name == "findings" and _is_chest(heading.group(1)) and parts[-1][0] in _MINED):
+        if names_organs(name) or (
+            name == "findings" and _is_chest(heading.group(1)) and parts[-1][0] in _MINED
+        ):
             _keep_organ(parts, report[heading.start() : end])
         else:
             parts.append((name, text))
@@ -165,7 +169,8 @@ def _named_parts(report: str) -> list[tuple[str, str]]:
 
 
 def _keep_organ(parts: list[tuple[str, str]], text: str) -> None:
-    """Add what stands under an organ's heading, with it, to the section that it stands in, or open findings."""
+    """Add what stands under an organ's heading, with it, to the section that it stands in, or open"
+    " findings."""
     name, before = parts[-1]
     if name in _MINED:
         parts[-1] = (name, f"{before.rstrip()}\n{text.lstrip()}")

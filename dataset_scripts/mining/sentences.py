@@ -14,11 +14,17 @@ _LIST_ITEM = re.compile(r"\n(?=[^\S\n]*(\d{1,2})[.)]{1,2}\s+\S)")
 _ANY_LIST_NUMBER = re.compile(r"(?<![\w.])\d{1,2}(?=[.)]{1,2}\s)")
 # Some reports list their conclusions in one line behind bullets or lone quotation marks.
 _BULLET = re.compile(r"[\"“”•·](?<!\S.)\s+(?=[A-Z])")
-# A line that is an item of its own: behind a bullet or a heading, or after a line too short to have been wrapped.
-_BULLET_LINE = re.compile(r"\n[^\S\n]*(?:[-*\u2022\u00b7\u2013\u25aa\u25e6>]|o(?=[^\S\n]+[A-Z]))[^\S\n]*(?=[\w(])")
+# A line that is an item of its own: behind a bullet or a heading, or after a line too short to be wrapped.
+_BULLET_LINE = re.compile(
+    r"\n[^\S\n]*(?:[-*\u2022\u00b7\u2013\u25aa\u25e6>]|o(?=[^\S\n]+[A-Z]))[^\S\n]*(?=[\w(])"
+)
 _HEADED_LINE = re.compile(r"\n(?=[^\S\n]*[A-Z][A-Za-z /,&()-]{1,40}:\s)")
 _SHORT_LINE = re.compile(r"(?<=\n)([^\n]{1,50})\n(?=[^\S\n]*[A-Z])")
-_ENDS_OPEN = re.compile(r"(?:[,(/&-]|\b(?:and|or|of|in|the|a|an|with|to|for|at|by|from|on|no|is|are|drs?|mrs?|ms|vs|[A-Z])\.?)\s*$", re.I)
+_ENDS_OPEN = re.compile(
+    r"(?:[,(/&-]|\b(?:and|or|of|in|the|a|an|with|to|for|at|by|from|on|no|is|are|drs?|mrs?|ms|vs"
+    r"|[A-Z])\.?)\s*$",
+    re.I,
+)
 # Not the period of a decimal, which is the most frequent of those that end nothing.
 _TERMINATOR = re.compile(r"[.!?](?!(?<=\d\.)\d)[.!?]*[\"'”)\]]*")
 _ALPHANUMERIC = re.compile(r"[^\W_]")
@@ -35,7 +41,8 @@ _ADDRESS = frozenset({"www", "http", "https"})
 _SUFFIXES = frozenset({"com", "org", "net", "edu", "gov", "html", "dcm", "jpg", "png", "pdf", "txt", "nii"})
 # What answers the words before a question mark.
 _ANSWER = re.compile(
-    r"(?:none|no|nil|absent|negative|yes|present|unlikely|possibly|not \w+|no evidence)\s*(?:[.;,!]|$)", re.IGNORECASE
+    r"(?:none|no|nil|absent|negative|yes|present|unlikely|possibly|not \w+|no evidence)\s*(?:[.;,!]|$)",
+    re.IGNORECASE,
 )
 _NEXT_NUMBER = re.compile(r"\d{1,2}\.\s")
 # No rule looks further around a period than this, so that time is linear in the text.
@@ -70,10 +77,11 @@ _SPECIAL_WORDS = _ABBREVIATIONS | _UNITS | _NUMBERING
 def split_sentences(text: str) -> list[str]:
     """Cut a report section into sentences.
 
-    Line breaks inside a sentence become single blanks; a blank line, a rule of underscores, a bullet, a heading
-    and a list number at the start of a line end a sentence, and so does a line too short to have been wrapped
-    before one that starts with a capital. Markup is dropped. List numbers and de-identification marks stay in the
-    sentence that they belong to. What is longer than 5,000 characters is no sentence, and is cut at a blank.
+    Line breaks inside a sentence become single blanks; a blank line, a rule of underscores, a bullet, a
+    heading and a list number at the start of a line end a sentence, and so does a line too short to have
+    been wrapped before one that starts with a capital. Markup is dropped. List numbers and de-identification
+    marks stay in the sentence that they belong to. What is longer than 5,000 characters is no sentence, and
+    is cut at a blank.
 
     Args:
         text: a section of a report, raw.

@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
+from dataset_scripts.mining.tokens import words
 from dataset_scripts.mining.triggers import Trigger, find_triggers
 
 Span = tuple[int, int]
@@ -20,37 +21,47 @@ _SPACED = frozenset({"or", "nor"})
 _COORDINATORS = frozenset({"and", "&"})
 _MARKS = frozenset({",", "(", ")", ";", ":", "~"})
 _SEGMENT_ENDS = _MARKS | _SPACED | _COORDINATORS | frozenset({"but", "with", "however"})
-_FINITE_VERBS = frozenset(
-    ["is", "are", "was", "were", "has", "have", "had", "show", "shows", "demonstrates", "demonstrate"]
-) | frozenset(["reveals", "reveal", "remains", "remain", "appears", "appear", "persists", "persist"])
-_ARTICLES = frozenset({"a", "an", "the", "some", "there", "is", "are", "also", "only", "however", "and"})
+_FINITE_VERBS = words("""
+    is are was were has have had show shows demonstrates demonstrate reveals reveal remains remain appears
+    appear persists persist
+""")
+_ARTICLES = words("""
+    a an the some there is are also only however and
+""")
 # Words in front of a finding that say it is there, even in a list that "or" goes on with.
-_AFFIRMING = frozenset(
-    ["small", "mild", "mildly", "moderate", "moderately", "trace", "minimal", "minimally", "tiny", "slight"]
-) | frozenset(
-    ["slightly", "stable", "unchanged", "persistent", "persisting", "residual", "known", "improved", "improving"]
-) | frozenset(
-    ["worsening", "worsened", "worse", "chronic", "old", "healed", "increased", "increasing", "decreased"]
-) | frozenset(
-    ["decreasing", "resolving", "redemonstrated", "again", "bilateral", "bibasilar", "biapical", "multiple"]
-) | frozenset(["several", "few", "scattered", "status", "postoperative", "calcified", "borderline", "subtle"])
+_AFFIRMING = words("""
+    small mild mildly moderate moderately trace minimal minimally tiny slight slightly stable unchanged
+    persistent persisting residual known improved improving worsening worsened worse chronic old healed
+    increased increasing decreased decreasing resolving redemonstrated again bilateral bibasilar biapical
+    multiple several few scattered status postoperative calcified borderline subtle
+""")
+_DEVICE = "device"  # stands for the words in front of a device that has none
 # Words that say so where no "or" follows: reports deny "large effusions" too.
-_LEANING = frozenset(
-    ["left", "right", "large", "severe", "extensive", "massive", "marked", "new", "dense", "patchy", "linear"]
-) | frozenset(
-    ["bandlike", "streaky", "diffuse", "hazy", "prominent", "enlarged", "moderately", "significant", "both"]
-) | frozenset(["rul", "rml", "rll", "lul", "lll", "interval", "probable", "possible", "likely", "tortuous", "low"])
-_INSIDE = frozenset({"within", "inside", "involving", "surrounding", "around", "about", "throughout", "affecting"})
-_BESIDE = _INSIDE | frozenset(["in", "of", "along", "at", "to", "from", "adjacent", "near", "through"])
-_DEFINITE = frozenset({"the", "this", "that", "these", "those", "its", "known", "left", "right", "his", "her"})
+_LEANING = words("""
+    left right large severe extensive massive marked new dense patchy linear bandlike streaky diffuse hazy
+    prominent enlarged moderately significant both rul rml rll lul lll interval probable possible likely
+    tortuous low
+""") | {_DEVICE}
+
+_INSIDE = frozenset(
+    {"within", "inside", "involving", "surrounding", "around", "about", "throughout", "affecting"}
+)
+_BESIDE = (
+    words("""
+    in of along at to from adjacent near through
+""")
+    | _INSIDE
+)
+_DEFINITE = words("""
+    the this that these those its known left right his her
+""")
 # What a finding may have or lack: to deny it of a finding does not deny the finding.
-_ATTRIBUTES = frozenset(
-    ["displacement", "angulation", "cavitation", "cavitations", "calcification", "calcifications", "enhancement"]
-) | frozenset(
-    ["extension", "loculation", "loculations", "comminution", "spiculation", "fat", "bronchogram", "septation"]
-) | frozenset(
-    ["bronchograms", "septations", "layering", "tension", "necrosis", "invasion", "component", "impaction", "effect"]
-) | frozenset(["retropulsion", "distraction", "migration", "fragmentation", "malalignment", "kinking", "leak"])
+_ATTRIBUTES = words("""
+    displacement angulation cavitation cavitations calcification calcifications enhancement extension
+    loculation loculations comminution spiculation fat bronchogram septation bronchograms septations
+    layering tension necrosis invasion component impaction effect retropulsion distraction migration
+    fragmentation malalignment kinking leak
+""")
 _REACHING = ("pre_negated", "pre_uncertain", "pre_historical", "post_negated", "post_uncertain")
 _NEAREST = 4  # triggers; the first may be part of the mention, or reach one mention alone
 _WINDOW = 60  # tokens that are looked at for the end of a list
@@ -64,6 +75,7 @@ def assert_status(
     spans: Sequence[Span],
     subjects: Sequence[Span] = (),
     findings: Collection[Span] | None = None,
+    devices: Collection[Span] = (),
 ) -> list[str]:
     """Say of each mention whether its sentence affirms, denies, doubts or dates it.
 
@@ -72,6 +84,7 @@ def assert_status(
         spans: (start, end) of the mentions of findings, token numbers, in order, ``start < end``.
         subjects: (start, end) of the anatomies that the sentence names, in order.
         findings: those of the spans that name a finding, not only "abnormality"; all by default.
+        devices: those of them that name a device, which a list of denied findings hardly goes on with.
 
     Returns:
         "present", "absent", "possible" or "historical" for each span; denial wins over time, and that over
@@ -86,10 +99,12 @@ def assert_status(
     """
     for start, end in spans:
         if not 0 <= start < end <= len(tokens):
-            raise ValueError(f"Span ({start}, {end}) is empty or outside the sentence of {len(tokens)} tokens")
+            raise ValueError(
+                f"Span ({start}, {end}) is empty or outside the sentence of {len(tokens)} tokens"
+            )
     if not spans:
         return []
-    return StatusFinder(tokens, find_triggers(tokens), spans, subjects, findings).statuses()
+    return StatusFinder(tokens, find_triggers(tokens), spans, subjects, findings, devices).statuses()
 
 
 class StatusFinder:
@@ -98,7 +113,7 @@ class StatusFinder:
     Args:
         tokens: the sentence.
         triggers: from `triggers.find_triggers`.
-        spans, subjects, findings: as of `assert_status`.
+        spans, subjects, findings, devices: as of `assert_status`.
     """
 
     def __init__(
@@ -108,9 +123,11 @@ class StatusFinder:
         spans: Sequence[Span],
         subjects: Sequence[Span] = (),
         findings: Collection[Span] | None = None,
+        devices: Collection[Span] = (),
     ) -> None:
         self._tokens, self._spans, self._subjects = tokens, spans, subjects
         self._findings = frozenset(spans if findings is None else findings)
+        self._devices = frozenset(devices)
         self._starts = [start for start, _ in spans]
         self.attributes: set[Span] = set()
         """Mentions that are denied of another finding: the cavitation in "no cavitation within the mass"."""
@@ -188,7 +205,7 @@ class StatusFinder:
         return self._predicate(trigger, border)
 
     def _stop_inside(self, trigger: Trigger, place: int, border: int) -> int:
-        """Stop at a place; what is denied before it is an attribute of the finding behind it, if there is one."""
+        """Stop at a place; what is denied before it is an attribute of the finding behind it."""
         if any(place <= start < border for start, _ in self._findings):
             self.attributes.update(span for span in self._spans if trigger.end <= span[0] < place)
         return place
@@ -196,6 +213,8 @@ class StatusFinder:
     def _affirms(self, mark: int, span: Span, border: int) -> bool:
         """Whether the part of the sentence behind a mark says that its finding is there."""
         words = [token for token in self._tokens[mark : span[0]] if token not in _ARTICLES | _MARKS]
+        if not words and span in self._devices and self._tokens[mark] == ",":
+            words = [_DEVICE]
         if not words or words[0] in _SPACED:
             return False
         rest = self._tokens[span[1] : min(border, span[1] + _WINDOW)]
@@ -209,11 +228,12 @@ class StatusFinder:
     def _predicate(self, trigger: Trigger, border: int) -> int:
         """Where, behind a comma, an anatomy and what it is open a clause of their own: ", heart enlarged"."""
         for start, end in self._subjects:
-            if trigger.end < start < border and self._tokens[start - 1] in {",", "and"}:
-                if any(first == end or self._is_copula(end, first) for first in self._starts if first >= end):
-                    listed = any(token in _SPACED for token in self._tokens[start:border])
-                    if not listed and any(trigger.end <= first < start for first in self._starts):
-                        return start
+            if not trigger.end < start < border or self._tokens[start - 1] not in {",", "and"}:
+                continue
+            said = any(first == end or self._is_copula(end, first) for first in self._starts if first >= end)
+            listed = not _SPACED.isdisjoint(self._tokens[start:border])
+            if said and not listed and any(trigger.end <= first < start for first in self._starts):
+                return start
         return border
 
     def _is_copula(self, start: int, stop: int) -> bool:
@@ -261,7 +281,7 @@ class _Borders:
 
 
 def _nearest(kind: str, reaches: list[tuple[Trigger, int]], span: Span) -> list[tuple[Trigger, int]]:
-    """The triggers next to a mention on the side that they reach from; of those further off none reaches it."""
+    """The triggers next to a mention on the side that they reach from."""
     if kind.startswith("pre_"):
         number = bisect_left(reaches, span[0], key=lambda reach: reach[0].start)
         return reaches[max(0, number - _NEAREST) : number]

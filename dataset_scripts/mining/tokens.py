@@ -70,6 +70,20 @@ def tokenize(text: str) -> list[str]:
     return text.split()
 
 
+def words(text: str) -> frozenset[str]:
+    """The words of a list that is written with blanks.
+
+    >>> sorted(words("left right"))
+    ['left', 'right']
+    """
+    return frozenset(text.split())
+
+
+def phrases(text: str) -> frozenset[str]:
+    """The phrases of a list that is written with commas."""
+    return frozenset(" ".join(phrase.split()) for phrase in text.split(","))
+
+
 def is_punctuation(token: str) -> bool:
     """Whether a token of `tokenize` is a punctuation mark."""
     return token in _PUNCTUATION

@@ -1,4 +1,4 @@
-"""Trigger phrases: the words that deny, doubt or date what a sentence mentions, and those that end their reach.
+"""Trigger phrases: words that deny, doubt or date what a sentence mentions, and those that end their reach.
 
 After Harkema et al. 2009 (ConText) and Chapman et al. 2001 (NegEx): a pre-trigger reaches forward, a
 post-trigger backward; a pseudo-trigger looks like a trigger and is none; termination terms end a clause. The
@@ -15,29 +15,35 @@ _ADVERB = (
     r"confidently|specifically) )?"
 )
 _SEEN = (
-    r"(?:seen|identified|visuali[sz]ed|observed|detected|noted|found|present|appreciated|demonstrated|evident|"
+    r"(?:seen|identified|visuali[sz]ed|observed|detected|noted|found|present|appreciated|demonstrated"
+    r"|evident|"
     r"apparent|visible|shown|discernible|distinguished|encountered|selected|included|suspected|confirmed|"
     r"appreciable|detectable|convincing|recogni[sz]ed|there)"
 )
 _CHANGE_WORD = (
     r"(?:significant|interval|substantial|appreciable|definite|marked|major|obvious|relevant|real|further|"
-    r"convincing|discernible|overall|gross|notable|detectable|visible|clear|evidence of|large|great|radiographic)"
+    r"convincing|discernible|overall|gross|notable|detectable|visible|clear|evidence of|large|great"
+    r"|radiographic)"
 )
 # What happens to a finding that is there: to deny it does not deny the finding.
 _CHANGE = (
     r"(?:changes?|increases?|decreases?|progression|improvement|worsening|resolution|clearing|regression|"
-    r"deterioration|reduction|growth|diminution|evolution|migration|re-?expansion|recurrence of|redistribution of)"
+    r"deterioration|reduction|growth|diminution|evolution|migration|re-?expansion|recurrence of"
+    r"|redistribution of)"
 )
 _CHANGED = (
-    r"(?:changed|increased|decreased|progressed|improved|worsened|resolved|cleared|grown|diminished|regressed|"
+    r"(?:changed|increased|decreased|progressed|improved|worsened|resolved|cleared|grown|diminished"
+    r"|regressed|"
     r"altered|receded|re ?expanded|evolved|moved|shifted since|disappeared|gone away)"
 )
 _MUCH = (
-    r"(?:significantly|appreciably|substantially|definitely|completely|fully|entirely|yet|markedly|totally|much|"
+    r"(?:significantly|appreciably|substantially|definitely|completely|fully|entirely|yet|markedly|totally"
+    r"|much|"
     r"really|clearly|greatly|notably|obviously|been|as|materially)"
 )
 _SHOW = (
-    r"(?:show|demonstrate|reveal|have|display|suggest|see|identify|detect|appreciate|exhibit|contain|visuali[sz]e|"
+    r"(?:show|demonstrate|reveal|have|display|suggest|see|identify|detect|appreciate|exhibit|contain"
+    r"|visuali[sz]e|"
     r"indicate|include)"
 )
 _SIGNS = r"(?:evidence|signs?|findings?|indication|suggestion|suspicion|features?|stigmata|manifestations?)"
@@ -53,16 +59,22 @@ _EARLIER = (
     r"pre ?operative|outside)"
 )
 _STUDY = (
-    r"(?:stud(?:y|ies)|exam(?:ination)?s?|films?|images?|imaging|radiographs?|comparisons?|x ?rays?|cts?|scans?|"
-    r"cxrs?|priors?|views?|reports?|examination|radiography|mri|mammograms?|chest (?:x ray|radiograph|film|ct))"
+    r"(?:stud(?:y|ies)|exam(?:ination)?s?|films?|images?|imaging|radiographs?|comparisons?|x ?rays?|cts?"
+    r"|scans?|"
+    r"cxrs?|priors?|views?|reports?|examination|radiography|mri|mammograms?|chest (?:x ray|radiograph|film"
+    r"|ct))"
 )
 _BARE = (
     r"(?:none|absent|nil|no|negative|neg|not (?:present|seen|identified|detected|visuali[sz]ed|evident|noted|"
     r"appreciated|demonstrated|apparent|observed|found|visible)|excluded|ruled out|unlikely|resolved|denied|"
-    r"without|n / a)(?: (?:seen|identified|detected|noted|present|evident|visuali[sz]ed|found|visible|now))?"
+    r"without|n / a|no evidence(?: (?:of|for) (?:this|it|such|same|any))?)(?: (?:seen|identified|detected"
+    r"|noted|present|evident|visuali[sz]ed|found|visible|now))?"
 )
 _END_OF_PART = r"(?= [,;:)/(~]| ?$| and | with )"
-_IN_PART = r"(?:partial(?:ly)?|partly|incomplete(?:ly)?|near(?:ly)?|almost|mostly|largely|slowly|some|gradually|minimally)"
+_IN_PART = (
+    r"(?:partial(?:ly)?|partly|incomplete(?:ly)?|near(?:ly)?|almost|mostly|largely|slowly|some|gradually|"
+    r"minimally)"
+)
 _WHOLLY = rf"(?!{_IN_PART} )\w+ly"
 
 # Kind and patterns. Where two start at the same place the earlier wins, so the longer and the exceptions come
@@ -71,23 +83,28 @@ _TRIGGERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "pseudo",  # looks like a negation, is none
         (
-            rf"(?:no|without(?: any)?|not any|nor|neither) (?:{_CHANGE_WORD} )*{_CHANGE}(?: (?:in|of|to|from|since))?",
+            rf"(?:no|without(?: any)?|not any|nor|neither) (?:{_CHANGE_WORD} )*{_CHANGE}(?: (?:in|of|to"
+            rf"|from|since))?",
             rf"(?:no|without) (?:{_CHANGE_WORD} )*(?:interval|significant|further|subsequent) (?:enlargement|"
             r"development of worsening|extension|expansion|enlarging)(?: of)?",
             rf"(?:{_HAVE} |{_BE} )?{_NOT} (?:{_MUCH} )*{_CHANGED}",
-            rf"(?:{_HAVE} |{_BE} )?(?:{_NOT}|never) (?:clearly |definitely |well )?{_SEEN} (?:on|in|at|from|during) (?:the |her |his |any |"
+            rf"(?:{_HAVE} |{_BE} )?(?:{_NOT}|never) (?:clearly |definitely |well )?{_SEEN} (?:on|in|at|from"
+            rf"|during) (?:the |her |his |any |"
             rf"a |their |most )*{_EARLIER}",
-            rf"(?:{_HAVE} |{_BE} )?(?:{_NOT}|never) (?:{_EARLIER} {_SEEN}|{_SEEN} (?:previously|before|earlier|priorly|then))",
+            rf"(?:{_HAVE} |{_BE} )?(?:{_NOT}|never) (?:{_EARLIER} {_SEEN}|{_SEEN} (?:previously|before"
+            rf"|earlier|priorly|then))",
             r"not (?:only|necessarily|certain(?:ly)?|previously (?:seen|identified|present|noted))",
             rf"(?:no|without) (?:{_EARLIER} )*{_EARLIER}(?: (?:chest|relevant|similar|\w+ray))*(?: {_STUDY})+"
             r"(?: (?:\w+ ){0,2}?(?:for comparison|available|to compare))?",
-            rf"(?:no|without) (?:{_EARLIER}|{_STUDY})(?: \w+){{0,3}}? (?:for comparison|available|to compare)",
+            rf"(?:no|without) (?:{_EARLIER}|{_STUDY})(?: \w+){{0,3}}? (?:for comparison|available"
+            rf"|to compare)",
             r"no priors?(?= [,;:.]| ?$)|no comparisons?(?= [,;:.]| ?$)",
             rf"(?:non ?|not )diagnostic|no doubt|without (?:difficulty|complications?)|no further {_STUDY}",
             rf"(?:{_HAVE} |{_BE} )?(?:been |now )?{_IN_PART}(?: complete(?:ly)?)? "
             r"(?:resolved|cleared|resolution|clearing|resolving)(?: of)?",
             r"(?:unresolved|un ?improved|unresolving|non ?resolving)",
-            r"no longer (?:as )?(?:large|big|small|mild|moderate|severe|extensive|prominent|marked|tiny|massive|dense|"
+            r"no longer (?:as )?(?:large|big|small|mild|moderate|severe|extensive|prominent|marked|tiny"
+            r"|massive|dense|"
             r"conspicuous|sizeable|sizable|significant|huge)",
         ),
     ),
@@ -105,7 +122,8 @@ _TRIGGERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             rf"(?:{_CANNOT}|not|difficult to|hard to|impossible to|unable to|do not|does not) (?:\w+ )?"
             r"(?:exclude|rule out)",
-            r"(?:to|please) (?:exclude|rule out)|rule out|evaluate for|assess for|(?:exclude|rule out)(?= \w+ ?$)",
+            r"(?:to|please) (?:exclude|rule out)|rule out|evaluate for|assess for|(?:exclude"
+            r"|rule out)(?= \w+ ?$)",
         ),
     ),
     (
@@ -114,61 +132,78 @@ _TRIGGERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             rf"[:?(,/~] (?:there (?:is|are) |is |are )?{_BARE}{_END_OF_PART}",
             rf"(?:{_BE} )?(?:{_NOT}|no longer|never) (?:been )?{_ADVERB}(?:be )?{_SEEN}(?! on {_EARLIER})",
             rf"(?:{_CANNOT}|has not|have not|hasn t|haven t) (?:be|been) {_ADVERB}{_SEEN}",
-            rf"(?:{_HAVE}|{_BE}) (?:since |now |been |{_WHOLLY} )*(?:resolved|cleared|disappeared|"
+            rf"(?:{_HAVE}|{_BE}) (?:since |now |been |both |all |{_WHOLLY} )*(?:resolved|cleared|disappeared|"
             r"gone|vanished|subsided|evacuated)|resolved|disappeared",
             rf"no longer{_END_OF_PART}",
-            rf"(?:{_BE}|{_HAVE})(?: now| been| also| therefore| thus| {_WHOLLY})* (?:{_EXCLUDED}|absent|negative(?! for)|"
-            r"nil|none|unlikely|(?:felt|considered|thought) (?:to be )?(?:very |highly )?unlikely|very unlikely|"
+            rf"(?:{_BE}|{_HAVE})(?: now| been| also| therefore| thus| both| all| {_WHOLLY})* (?:{_EXCLUDED}"
+            rf"|absent|negative(?! for)|"
+            r"nil|none|unlikely|(?:felt|considered|thought) (?:to be )?(?:very |highly )?unlikely"
+            r"|very unlikely|"
             r"highly unlikely)",
             rf"(?:absent|unlikely|nil|none|excluded|ruled out|negative|neg){_END_OF_PART}",
-            r"(?:has|have) (?:been )?removed|(?:was|were|been) removed|have been withdrawn|has been withdrawn",
+            r"(?:has|have) (?:been )?removed|(?:was|were|been) removed|have been withdrawn"
+            r"|has been withdrawn",
         ),
     ),
     (
         "pre_negated",
         (
-            rf"(?:(?:do|does|did|{_BE}|has|have) not|(?:do|doe|did|is|are|was|were|has|have)(?:s|sn|n)? t) {_ADVERB}"
+            rf"(?:(?:do|does|did|{_BE}|has|have) not|(?:do|doe|did|is|are|was|were|has|have)(?:s|sn"
+            rf"|n)? t) {_ADVERB}"
             rf"(?:any )?{_SHOW}(?:ed|n)?",
-            rf"fail(?:s|ed)? to {_SHOW}|not (?:at all )?(?:consistent|compatible|in keeping) with|inconsistent with",
+            rf"fail(?:s|ed)? to {_SHOW}|not (?:at all )?(?:consistent|compatible|in keeping) with"
+            rf"|inconsistent with",
             rf"no (?:\w+ ){{0,3}}?{_SIGNS} (?:of|for|to suggest|suggesting|suggestive of|to indicate)",
-            rf"nothing (?:\w+ ){{0,2}}?(?:to suggest|to indicate|suggest\w*(?: of)?|suspicious for|of)|no suspicion for",
+            r"nothing (?:\w+ ){0,2}?(?:to suggest|to indicate|suggest\w*(?: of)?|suspicious for|of)"
+            r"|no suspicion for",
             r"(?:negative|low (?:suspicion|probability|likelihood)) (?:\w+ ){0,3}?for",
             rf"without (?:\w+ )?{_SIGNS} (?:of|for|to suggest)",
-            r"(?:free|clear|absence|lack|devoid|void|(?:complete |interval |full )*(?:resolution|clearing)|removal) of",
+            r"(?:free|clear|absence|lack|devoid|void|(?:complete |interval |full )*(?:resolution|clearing)"
+            r"|removal) of",
             r"den(?:y|ies|ied|ying)|exclud(?:es|ing) (?!\w+ to)|rul(?:es|ing) out|exclusion of",
-            r"rather than|instead of|as opposed to|ruled out for|unlikely to (?:be|represent|reflect)|neither|nor",
-            r"unlikely(?: to)?|no longer (?:any )?(?:seen|visible|evident|present|identified)?|without(?: any)?|never|"
+            r"rather than|instead of|as opposed to|ruled out for|unlikely to (?:be|represent|reflect)"
+            r"|neither|nor",
+            r"unlikely(?: to)?|no longer (?:any )?(?:seen|visible|evident|present|identified)?"
+            r"|without(?: any)?|never|"
             r"not|no|cannot|nil|non|isn t|aren t|wasn t|weren t|absent(?= \w)",
         ),
     ),
     (
         "post_uncertain",
         (
-            rf"{_BE} (?:(?:also|still) )?(?:possible|suspected|question(?:ed|able)|likely|probable|equivocal|uncertain|"
+            rf"{_BE} (?:(?:also|still) )?(?:possible|suspected|question(?:ed|able)|likely|probable"
+            rf"|equivocal|uncertain|"
             r"conceivable)",
             rf"{_BE} (?:a )?(?:consideration|in the differential|favou?red|possibilit(?:y|ies)|a concern)",
             r"(?:may|might|could) be (?:present|considered|developing|questioned)",
             r"(?:not|difficult to) (?:be )?(?:\w+ )?(?:entirely |completely )?(?:assess|evaluate)d?",
-            r"(?:suspected|questioned|questionable|possible|probable|suspect)(?= [,;:)]| ?$)|\?(?= ?$| [,;)])",
+            r"(?:suspected|questioned|questionable|possible|probable|suspect)(?= [,;:)]| ?$)|\?(?= ?$"
+            r"| [,;)])",
         ),
     ),
     (
         "pre_historical",
         (
-            r"(?:past |prior |previous |known |remote |personal |clinical |medical |surgical )*(?:history|hx)(?: of| significant for"
+            r"(?:past |prior |previous |known |remote |personal |clinical |medical |surgical )*(?:history"
+            r"|hx)(?: of| significant for"
             r"| notable for| is significant for)?|status post|s p",
-            r"(?:prior|previous)(?= (?!stud|exam|film|imag|radiograph|comparison|ct|x|chest|mri|scan|report|one|day|cxr))",
+            r"(?:prior|previous)(?= (?!stud|exam|film|imag|radiograph|comparison|ct|x|chest|mri|scan"
+            r"|report|one|day|cxr))",
         ),
     ),
     (
         "pre_uncertain",
         (
             rf"{_MAY} (?:\w+ )?(?:represent|reflect|indicate|be|suggest|relate|correspond|have|signify)",
-            r"suggest(?:s|ed|ive|ing|ion)?(?: of)?|suspicious for|concern(?:ing)? for|worrisome for|worry for",
-            r"possib(?:le|ly|ility)(?: of)?|probabl[ey]|(?:most )?likely|presum(?:ed|ably|ptive)|perhaps|maybe",
+            r"suggest(?:s|ed|ive|ing|ion)?(?: of)?|suspicious for|concern(?:ing)? for|worrisome for"
+            r"|worry for",
+            r"possib(?:le|ly|ility)(?: of)?|probabl[ey]|(?:most )?likely|presum(?:ed|ably|ptive)|perhaps"
+            r"|maybe",
             r"question(?:able|ed)?(?: of)?|suspect(?:ed)?|suspicion (?:of|for)|query|potential(?:ly)?|\?",
-            r"differential (?:diagnosis )?(?:includes?|considerations? includes?)|versus|vs|equivocal|borderline for",
-            r"favou?r(?:s|ed|ing)?(?: to represent)?|(?:raises?|raising) (?:the )?(?:possibility|question|concern) (?:of|for)",
+            r"differential (?:diagnosis )?(?:includes?|considerations? includes?)|versus|vs|equivocal"
+            r"|borderline for",
+            r"favou?r(?:s|ed|ing)?(?: to represent)?|(?:raises?|raising) (?:the )?(?:possibility|question"
+            r"|concern) (?:of|for)",
             r"(?:cannot|can not) (?:be )?differentiated? from|(?:as|if) clinically suspected",
         ),
     ),
@@ -177,10 +212,11 @@ _TRIGGERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             r"but|however|although|though|except|aside from|apart from|other than|nevertheless|yet|still",
             r"besides|which|who|whose|because|since|due to|secondary to|as well as|otherwise|while|whereas",
-            r"after|following|despite|given|compared|regardless|in spite of|on a background of|in addition to|associated with",
+            r"after|following|despite|given|compared|regardless|in spite of|on a background of"
+            r"|in addition to|associated with",
             rf"(?:and|with) (?:{_NEW_SUBJECT}|an?)|there (?:{_BE}|has)|consistent with|in keeping with",
             r"in the (?:setting|context|presence) of|compatible with|presents? with|being|with",
-            rf",(?= (?:and )?(?:{_NEW_SUBJECT}|stable|unchanged|persistent|with|status|also|now)(?!\w))",
+            rf",(?= (?:and )?(?:{_NEW_SUBJECT}|stable|unchanged|persistent|with|status)(?!\w))",
             r"[;:]",
         ),
     ),

@@ -103,7 +103,7 @@ class LexicalExtractor:
         return found
 
     def _entities(self, statements: Sequence[Statement]) -> Iterator[Entity]:
-        """A sentence's statements as entities: each anatomy once, before the first finding that lies in it."""
+        """A sentence's statements as entities: each anatomy once, before the first finding in it."""
         named: set[str] = set()
         for statement in statements:
             for anatomy in statement.anatomies:

@@ -44,11 +44,32 @@ def check(text: str, concept: str, **expected: str) -> None:
 DENIED = (
     *("No {}.", "There is no {}.", "No evidence of {}.", "Without {}.", "Negative for {}.", "No acute {}."),
     *("{}: none.", "{}: None", "{}: absent.", "{}: nil.", "{}: No.", "{}: not present.", "{}: not seen."),
-    *("{} - none.", "{} \N{EN DASH} absent", "{}? None.", "{}? No.", "{} (none).", "{} [absent].", "{}, none."),
+    *(
+        "{} - none.",
+        "{} \N{EN DASH} absent",
+        "{}? None.",
+        "{}? No.",
+        "{} (none).",
+        "{} [absent].",
+        "{}, none.",
+    ),
     *("{} is absent.", "{} has been excluded.", "{} is excluded.", "{} was ruled out.", "{} is unlikely."),
-    *("Unlikely {}.", "{} is not seen.", "{} not identified.", "{} is no longer seen.", "No definite {} is seen."),
+    *(
+        "Unlikely {}.",
+        "{} is not seen.",
+        "{} not identified.",
+        "{} is no longer seen.",
+        "No definite {} is seen.",
+    ),
     *("The chest is negative for {}.", "Free of {}.", "Nothing to suggest {}.", "{} cannot be seen."),
-    *("No findings of {}.", "No new {}.", "There isn't any {}.", "Patient without {}.", "Absent {}.", "Nil {}."),
+    *(
+        "No findings of {}.",
+        "No new {}.",
+        "There isn't any {}.",
+        "Patient without {}.",
+        "Absent {}.",
+        "Nil {}.",
+    ),
 )
 
 
@@ -64,9 +85,22 @@ AFFIRMED = (
     *("{}.", "There is {}.", "Mild {}.", "{} is present.", "{}: present.", "{}? Yes.", "Findings of {}."),
     *("No improvement in the {}.", "No interval worsening of the {}.", "No significant change in {}."),
     *("The {} has not resolved.", "The {} has not improved.", "{} has partially resolved.", "Unchanged {}."),
-    *("Nearly complete resolution of the {}.", "The {} is not significantly changed.", "{} is not diagnostic."),
-    *("No progression of the {}.", "Unresolved {}.", "{}, not seen on the prior exam.", "{} was not present previously."),
-    *("No prior for comparison, {}.", "No previous studies available, mild {}.", "Without interval change in {}."),
+    *(
+        "Nearly complete resolution of the {}.",
+        "The {} is not significantly changed.",
+        "{} is not diagnostic.",
+    ),
+    *(
+        "No progression of the {}.",
+        "Unresolved {}.",
+        "{}, not seen on the prior exam.",
+        "{} was not present previously.",
+    ),
+    *(
+        "No prior for comparison, {}.",
+        "No previous studies available, mild {}.",
+        "Without interval change in {}.",
+    ),
 )
 
 
@@ -77,7 +111,14 @@ def test_a_denied_change_denies_no_finding(template: str) -> None:
 
 
 POSSIBLE = (
-    *("Possible {}.", "{} cannot be excluded.", "Cannot exclude {}.", "{} is possible.", "Suspected {}.", "?{}"),
+    *(
+        "Possible {}.",
+        "{} cannot be excluded.",
+        "Cannot exclude {}.",
+        "{} is possible.",
+        "Suspected {}.",
+        "?{}",
+    ),
     *("{}?", "Findings may represent {}.", "This could be {}.", "Concerning for {}.", "Suspicious for {}."),
     *("Probable {}.", "{} not excluded.", "Questionable {}.", "Likely {}.", "Findings suggest {}."),
 )
@@ -94,12 +135,27 @@ STOPS = (
     *("No {a} (small {b}).", "- No {a}\n- Moderate {b}", "No {a}<br>{b}", "NO {a}.MILD {b}.", "No {a}; {b}."),
     *("No {a}, right {b}.", "No {a}, stable {b}.", "No {a}, but there is {b}.", "No {a}\nThe {b} is present"),
     *("No {a}. {b}.", "{a}: none, {b}: present.", "No {a} with persistent {b}.", "No {a} - small {b}."),
-    *("\N{BULLET} No {a}\n\N{BULLET} {b}", "1. No {a}\n2. {b}", "No {a}, however {b}.", "No {a}, the {b} is stable."),
+    *(
+        "\N{BULLET} No {a}\n\N{BULLET} {b}",
+        "1. No {a}\n2. {b}",
+        "No {a}, however {b}.",
+        "No {a}, the {b} is stable.",
+    ),
 )
 LISTS = (
     *("No {a}, {b}, or edema.", "No {a} or {b}.", "No {a}, large {b}, or edema.", "No {a}, {b} or edema."),
-    *("No focal {a}, pleural thickening, or {b}.", "Without {a} or large {b}.", "No {a} nor {b}.", "No {a}/{b}."),
-    *("No {a}, and no {b}.", "There is no {a} or {b} seen.", "Neither {a} nor {b}.", "No evidence of {a} or {b}."),
+    *(
+        "No focal {a}, pleural thickening, or {b}.",
+        "Without {a} or large {b}.",
+        "No {a} nor {b}.",
+        "No {a}/{b}.",
+    ),
+    *(
+        "No {a}, and no {b}.",
+        "There is no {a} or {b} seen.",
+        "Neither {a} nor {b}.",
+        "No evidence of {a} or {b}.",
+    ),
 )
 PAIRS = [
     (a, b)
@@ -131,10 +187,24 @@ def test_a_denied_list_is_denied_to_its_end(template: str) -> None:
 @pytest.mark.parametrize(
     "template",
     [
-        *("{Side} {f}.", "Small {side} {f}.", "{f} on the {side}.", "{S} {f}.", "{Side}-sided {f}.", "{side} side {f}"),
-        *("Mediastinal shift to the {other} with large {side} {f}.", "Patient rotated to the {other}, {side} {f}."),
+        *(
+            "{Side} {f}.",
+            "Small {side} {f}.",
+            "{f} on the {side}.",
+            "{S} {f}.",
+            "{Side}-sided {f}.",
+            "{side} side {f}",
+        ),
+        *(
+            "Mediastinal shift to the {other} with large {side} {f}.",
+            "Patient rotated to the {other}, {side} {f}.",
+        ),
         *("{Other} lateral decubitus view: {side} {f}.", "{Other} anterior oblique view shows {side} {f}."),
-        *("{Other} chest tube with small {side} {f}.", "{Other} PICC in place. {Side} {f}.", "{Side} {f}, {other} PICC."),
+        *(
+            "{Other} chest tube with small {side} {f}.",
+            "{Other} PICC in place. {Side} {f}.",
+            "{Side} {f}, {other} PICC.",
+        ),
         *("The trachea is deviated to the {other} by a {side} {f}.", "Rotation to the {other}. {Side} {f}."),
         *("Unchanged {side} {f} after removal of the {other} chest tube.", "s/p {O} mastectomy. {Side} {f}."),
     ],
@@ -143,8 +213,8 @@ def test_a_side_belongs_to_what_it_is_said_of(template: str, side: str) -> None:
     other = "right" if side == "left" else "left"
     for phrase, concept, _ in SIDED:
         text = template.format(
-            f=phrase, side=side, Side=side.capitalize(), S=side[0].upper(), other=other, Other=other.capitalize(),
-            O=other[0].upper(),
+            f=phrase, side=side, Side=side.capitalize(), S=side[0].upper(), other=other,
+            Other=other.capitalize(), O=other[0].upper(),
         )  # fmt: skip
         check(text, concept, side=side)
 
@@ -203,7 +273,9 @@ def test_the_change_is_read(text: str, change: str) -> None:
     check(text, "effusion", change=change, status="absent" if change == "gone" else "present")
 
 
-@pytest.mark.parametrize("text", ["History of pneumonia.", "Hx of pneumonia.", "H/o pneumonia.", "Prior pneumonia."])
+@pytest.mark.parametrize(
+    "text", ["History of pneumonia.", "Hx of pneumonia.", "H/o pneumonia.", "Prior pneumonia."]
+)
 def test_what_was_is_historical(text: str) -> None:
     check(text, "pneumonia", status="historical")
 
@@ -212,8 +284,10 @@ def test_what_was_is_historical(text: str) -> None:
     "texts",
     [
         ("Heart size is normal.", "No cardiomegaly.", "The heart is not enlarged.", "Non-enlarged heart.",
-         "Normal heart.", "Cardiac silhouette is within normal limits.", "HEART: Normal.", "Cardiomegaly: none."),
-        ("Cardiomegaly.", "The heart is large.", "Enlarged heart.", "Heart is enlarged.", "Cardiac enlargement.",
+         "Normal heart.", "Cardiac silhouette is within normal limits.", "HEART: Normal.",
+         "Cardiomegaly: none."),
+        ("Cardiomegaly.", "The heart is large.", "Enlarged heart.", "Heart is enlarged.",
+         "Cardiac enlargement.",
          "Enlargement of the cardiac silhouette.", "HEART: Enlarged.", "Increased heart size."),
         ("Borderline heart size.", "Heart size is upper limits of normal.", "Borderline cardiomegaly.",
          "The heart is borderline enlarged."),

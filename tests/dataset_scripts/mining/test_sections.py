@@ -1,7 +1,6 @@
 """Raw reports fall into the sections that MIMIC-CXR's official parser gives."""
 
 import time
-
 from collections.abc import Callable
 
 import pytest

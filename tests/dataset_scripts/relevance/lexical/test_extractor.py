@@ -3,7 +3,6 @@
 import hashlib
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -159,7 +158,12 @@ def test_every_concept_is_found_as_itself() -> None:
 
 def test_severities_grade_findings_as_radiologists_do() -> None:
     graded = dict(zip(ENTITIES, SCORER.severities(ENTITIES), strict=True))
-    assert graded == {"possible small pneumothorax": 1.0, "nodule": 0.5, "mild scoliosis": 0.25, "left pleura": 1.0}
+    assert graded == {
+        "possible small pneumothorax": 1.0,
+        "nodule": 0.5,
+        "mild scoliosis": 0.25,
+        "left pleura": 1.0,
+    }
 
 
 ENTITIES = ["possible small pneumothorax", "nodule", "mild scoliosis", "left pleura"]
