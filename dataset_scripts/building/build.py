@@ -45,10 +45,11 @@ from dataset_scripts.plumbing.atomic import atomic_path, remove
 from dataset_scripts.plumbing.manifest import files_below
 from dataset_scripts.plumbing.outputs import claim
 from dataset_scripts.plumbing.parquet_writer import writing_table
+from dataset_scripts.plumbing.steps import digest_of
 from dataset_scripts.relevance.engine.engine import RelevanceEngine
 from dataset_scripts.relevance.entities import EntityExtractor
 from dataset_scripts.relevance.lexical.extractor import LexicalExtractor
-from dataset_scripts.relevance.store.store import EntityStore
+from dataset_scripts.relevance.store.store import FORMAT_VERSION, EntityStore
 from dataset_scripts.sources.base import SPLITS, Source, skip_counts
 
 _WRITERS = ("pyarrow", "datasets", "numpy", "nibabel")  # another version may write other bytes
@@ -159,7 +160,7 @@ def _complete(
     progress: bool,
 ) -> tuple[BuildInfo, list[str]]:
     """Write all that follows from the mined texts but the card; returns the facts and the files' names."""
-    store, entities = _entities(working, mined.blocks, scorer, processes)
+    store, entities = _entities(working, mined, scorer, processes)
     engine = RelevanceEngine(store)
     relevance = write_relevance(working, engine, mined.members, mined.blocks.texts_digest, progress)
     facts = BuildInfo(
@@ -283,17 +284,19 @@ def _write_skipped(folder: Path, blocks: BlockStore) -> dict[str, int]:
 
 
 def _entities(
-    working: WorkingFolder, blocks: BlockStore, scorer: EntityExtractor, processes: int | None
+    working: WorkingFolder, mined: Mined, scorer: EntityExtractor, processes: int | None
 ) -> tuple[EntityStore, list[str]]:
     """The entities of all texts, and the names of their files in the dataset."""
-    folder = working.dataset / ENTITIES
-    files = working.steps.finished(ENTITIES, blocks.texts_digest)
+    folder, blocks = working.dataset / ENTITIES, mined.blocks
+    made_from = digest_of(blocks.texts_digest, FORMAT_VERSION)
+    files = working.steps.finished(ENTITIES, made_from)
     if files is None:
         # a scorer with models uses the cores, or the GPU, by itself
         workers = processes if isinstance(scorer, LexicalExtractor) else 1
-        EntityStore.build(_texts(blocks.studies()), scorer, folder, workers)
+        training = mined.members.get(SPLITS[0], {}).get(WHOLE_REPORT, [])
+        EntityStore.build(_texts(blocks.studies()), scorer, folder, workers, training=training)
         written = [folder / name for name in files_below(folder)]
-        files = working.steps.finish(ENTITIES, blocks.texts_digest, written)
+        files = working.steps.finish(ENTITIES, made_from, written)
     return EntityStore.load(folder, scorer), working.in_dataset(files)
 
 

@@ -1,4 +1,4 @@
-"""Why two texts have their RaTEScore: which entity matched which, and what it earned.
+"""Why two texts have their relevance: which entity matched which, and what it earned.
 
 What is explained is the relevance of two *texts*. A model ranks images by embeddings, in which no entity can
 be pointed at: beside its hits, an explanation says how relevant they are and why, not why the model chose
@@ -11,18 +11,15 @@ from typing import Any
 
 from dataset_scripts.mining.tokens import fold
 from dataset_scripts.mining.vocabulary import default_vocabulary
-from dataset_scripts.relevance.entities import Entity, EntityExtractor
-from dataset_scripts.relevance.ratescore import (
-    NO_ENTITIES_SCORE,
-    DirectedScore,
-    RateScoreWeights,
-    directed_score,
-    harmonic_mean,
-)
+from dataset_scripts.relevance.content import AFFIRMED
+from dataset_scripts.relevance.entities import ENTITY_TYPES, Entity, EntityExtractor
+from dataset_scripts.relevance.formulas import Corpus, Formula, PaperFormula, named_formula, text_options
+from dataset_scripts.relevance.ratescore import DirectedScore, RateScoreWeights
 from dataset_scripts.relevance.store.store import EntityStore
 
 FAR = 0.5  # a best match less similar than this is called far: the other text has no counterpart
 LINE_LENGTH = 240
+AFFIRMED_TYPES = tuple(kind for kind, affirmed in zip(ENTITY_TYPES, AFFIRMED, strict=True) if affirmed)
 _DENIALS = frozenset(["no", "not", "non", "without"])
 
 
@@ -98,14 +95,16 @@ class Explanation:
     """Why a pair of texts has its score.
 
     Attributes:
-        score: the RaTEScore, bit for bit that of ``ratescore.rate_score``.
+        score: the relevance, bit for bit that of the formula's reference.
         forward: each entity of the first text and its match in the second.
         backward: each entity of the second text and its match in the first.
+        convention: why the score is not computed, in words; then both directions are empty. "" where it is.
     """
 
     score: float
     forward: Direction
     backward: Direction
+    convention: str = ""
 
     def links(self) -> list[Link]:
         """Both directions as one list: equal pairs of words joined, the largest share first."""
@@ -134,7 +133,7 @@ class Explanation:
             raise ValueError(f"length is {length}: a line needs at least 40 characters")
         links = [str(link) for link in self.links()]
         if not links:
-            return f"no entities to compare: {self.score:.2f} by convention"
+            return _cut(f"{self.convention}: {self.score:.2f} by convention", length)
         shown = len(links)
         while shown > 1 and len(_joined(links, shown)) > length:
             shown -= 1
@@ -145,36 +144,37 @@ class Explanation:
         return links[0][: length - len(rest) - 1].rstrip() + "…" + rest
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON: score, line, and each direction's score and matches."""
+        """As plain data for JSON: score, line, convention, and each direction's score and matches."""
         directions = {
             name: {"score": side.score, "matches": [dict(vars(item)) for item in side.matches]}
             for name, side in (("forward", self.forward), ("backward", self.backward))
         }
-        return {"score": self.score, "line": self.line(), **directions}
+        return {"score": self.score, "line": self.line(), "convention": self.convention, **directions}
 
 
 def explain(
-    store: EntityStore, weights: RateScoreWeights | None, left_row: int, right_row: int
+    store: EntityStore, formula: Formula | RateScoreWeights | None, left_row: int, right_row: int
 ) -> Explanation:
     """Explain the score of two texts of a store.
 
     Args:
         store: the entities.
-        weights: of the types; None takes the paper's, as `RelevanceEngine` does.
+        formula: over this store, such as ``RelevanceEngine.formula``; or RaTEScore's type weights, by
+            default the paper's.
         left_row, right_row: text rows.
 
     Raises:
         ValueError: there is no such row; -1 stands for a missing text, which has no score.
     """
-    weights = weights or RateScoreWeights.named()
+    if formula is None or isinstance(formula, RateScoreWeights):
+        formula = PaperFormula(store, formula or RateScoreWeights.named())
     left, right = store.entities(left_row), store.entities(right_row)
-    if not left or not right:
+    found = formula.compare(left_row, right_row)
+    if found.forward is None or found.backward is None:
         nothing = Direction(0.0, ())
-        return Explanation(NO_ENTITIES_SCORE, nothing, nothing)
-    sides = store.entity_embeddings(left_row), store.entity_embeddings(right_row)
-    forward = _direction(left, right, directed_score(*sides, weights))
-    backward = _direction(right, left, directed_score(*sides[::-1], weights))
-    return Explanation(harmonic_mean(forward.score, backward.score), forward, backward)
+        return Explanation(found.score, nothing, nothing, _convention(left, right))
+    forward, backward = _direction(left, right, found.forward), _direction(right, left, found.backward)
+    return Explanation(found.score, forward, backward)
 
 
 def explain_hits(
@@ -182,6 +182,8 @@ def explain_hits(
     hit_texts: Sequence[str],
     scorer: EntityExtractor,
     weights: RateScoreWeights | None = None,
+    relevance: str = "paper",
+    corpus: Corpus | None = None,
 ) -> list[Explanation]:
     """Explain the scores of one text with several, where there is no store: each text is read once.
 
@@ -189,17 +191,36 @@ def explain_hits(
         query_text: the query's findings.
         hit_texts: the hits' findings; a text without entities is explained as such.
         scorer: finds and embeds entities.
-        weights: of the types; None takes the paper's.
+        weights: of the types, for "paper"; None takes the paper's.
+        relevance: "paper" or "content".
+        corpus: in how many training reports each entity is, for "content"; without one entities count by type
+            and severity alone.
+
+    Raises:
+        ValueError: there is no such relevance, or weights or a corpus are given for the other one.
 
     Example:
         >>> from dataset_scripts.relevance.lexical.extractor import LexicalExtractor
         >>> explain_hits("Small effusion.", ["No effusion."], LexicalExtractor())[0].line()
         'small effusion ≠ no effusion (0.83, contradicts); pleura ~ no effusion (0.03, far)'
     """
+    options = text_options(relevance, weights, corpus)
     records = [("query", "", query_text), *((f"hit {i}", "", text) for i, text in enumerate(hit_texts))]
     store = EntityStore.build(records, scorer)
+    formula = named_formula(store, relevance, **options)
     query, *hits = (int(row) for row in store.rows([key for key, _, _ in records], ""))
-    return [explain(store, weights, query, hit) for hit in hits]
+    return [explain(store, formula, query, hit) for hit in hits]
+
+
+def _convention(left: Sequence[Entity], right: Sequence[Entity]) -> str:
+    """Why the score of two texts is a convention, in words."""
+    affirmed = [[item.text for item in side if item.type in AFFIRMED_TYPES] for side in (left, right)]
+    if any(affirmed) and left and right:
+        place, found = ("first", affirmed[0]) if affirmed[0] else ("second", affirmed[1])
+        return f"the {place} text alone affirms a finding ({', '.join(dict.fromkeys(found))})"
+    if left and right:
+        return "neither text affirms a finding"
+    return "no entities to compare"
 
 
 def _direction(query: Sequence[Entity], other: Sequence[Entity], found: DirectedScore) -> Direction:
@@ -234,3 +255,7 @@ def _words(text: str, entity_type: str) -> str:
 def _joined(links: Sequence[str], shown: int) -> str:
     more = len(links) - shown
     return "; ".join([*links[:shown], *([f"and {more} more"] if more else [])])
+
+
+def _cut(line: str, length: int) -> str:
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"

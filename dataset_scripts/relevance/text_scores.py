@@ -1,7 +1,7 @@
-"""RaTEScore of two lists of texts, line by line or all with all, for evaluating generated reports.
+"""Relevance of two lists of texts, line by line or all with all, for evaluating generated reports.
 
-The scores are those of the package RaTEScore 0.6.0, batched: each different text is read once, each
-different entity is embedded once, each different pair is scored once. Three things differ, on purpose: a text
+Each different text is read once, each different entity is embedded once, each different pair is scored
+once. The scores of `paper` are those of the package RaTEScore 0.6.0. Three things differ, on purpose: a text
 from which no sentence survives scores 0.5 (the package loses its row and shifts all later pairs), entities
 that are equally near are told apart by ``ratescore.tie_rank`` (the package leaves them to ``torch.topk``),
 and cosines are rounded to 2^-20.
@@ -9,11 +9,13 @@ and cosines are rounded to 2^-20.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dataset_scripts.relevance.engine.engine import RelevanceEngine
 from dataset_scripts.relevance.entities import EntityExtractor
+from dataset_scripts.relevance.formulas import Corpus, text_options
 from dataset_scripts.relevance.ratescore import RateScoreWeights
 from dataset_scripts.relevance.store.store import EntityStore
 
@@ -23,6 +25,8 @@ def score_texts(
     references: Sequence[str],
     scorer: EntityExtractor,
     weights: RateScoreWeights | None = None,
+    relevance: str = "paper",
+    corpus: Corpus | None = None,
 ) -> np.ndarray:
     """Score each candidate against the reference at the same place.
 
@@ -30,14 +34,18 @@ def score_texts(
         candidates, references: n texts each. A text without entities, such as a blank one, scores 0.5.
         scorer: finds and embeds entities; `RateScoreExtractor` for the package's scores, `LexicalExtractor`
             for its arithmetic without models.
-        weights: by default the package 0.6.0's, ``RateScoreWeights.named("long", None)``, as this replaces
-            the package. Note that a built dataset's relevance has the paper's neg_weight, 0.3612.
+        weights: of "paper"; by default the package 0.6.0's, ``RateScoreWeights.named("long", None)``, as this
+            replaces the package. Note that a built dataset's relevance has the paper's neg_weight, 0.3612.
+        relevance: "paper", RaTEScore, or "content", see ``content``.
+        corpus: in how many training reports each entity is, for "content"; without one entities count by type
+            and severity alone.
 
     Returns:
         (n,) float64.
 
     Raises:
-        ValueError: the lists differ in length, or are not lists of strings.
+        ValueError: the lists differ in length, or are not lists of strings; there is no such relevance, or
+            weights or a corpus are given for the other one.
 
     Example:
         >>> from dataset_scripts.relevance.lexical.extractor import LexicalExtractor
@@ -54,7 +62,8 @@ def score_texts(
             "each candidate needs its reference; for every candidate with every reference use "
             "score_all_pairs (--all-pairs)"
         )
-    engine, rows, columns = _engine(candidates, references, scorer, weights)
+    options = text_options(relevance, weights, corpus)
+    engine, rows, columns = _engine(candidates, references, scorer, relevance, options)
     return engine.pairs(rows, columns)
 
 
@@ -63,22 +72,25 @@ def score_all_pairs(
     references: Sequence[str],
     scorer: EntityExtractor,
     weights: RateScoreWeights | None = None,
+    relevance: str = "paper",
+    corpus: Corpus | None = None,
 ) -> np.ndarray:
     """Score each candidate against each reference.
 
     Args:
         candidates, references: n and m texts; else as of `score_texts`.
-        scorer, weights: as of `score_texts`.
+        scorer, weights, relevance, corpus: as of `score_texts`.
 
     Returns:
         (n, m) float32.
 
     Raises:
-        ValueError: the arguments are not lists of strings.
+        ValueError: as of `score_texts`, whatever the lengths.
     """
     _check_texts(candidates, "candidates")
     _check_texts(references, "references")
-    engine, rows, columns = _engine(candidates, references, scorer, weights)
+    options = text_options(relevance, weights, corpus)
+    engine, rows, columns = _engine(candidates, references, scorer, relevance, options)
     return engine.block(rows, columns)
 
 
@@ -86,24 +98,30 @@ def score_files(
     candidates: Path,
     references: Path,
     scorer: EntityExtractor,
-    affinity: str = "long",
+    affinity: str | None = None,
     neg_weight: float | None = None,
     all_pairs: bool = False,
+    relevance: str = "paper",
+    corpus: Corpus | None = None,
 ) -> list[float] | list[list[float]]:
     """Score two files of one text a line; what `radir score` prints as ``{"scores": [...]}``.
 
     Args:
         candidates, references: UTF-8 files, see `read_lines`.
         scorer: finds and embeds entities.
-        affinity: "long" (reports) or "short" (sentences).
-        neg_weight: factor on the similarity of what contradicts; None takes the matrix's own, as the package
-            0.6.0 does; 0.3612 is the paper's, and the package's up to 0.5.0.
+        affinity: "long" (reports, the default) or "short" (sentences), of "paper".
+        neg_weight: of "paper": factor on the similarity of what contradicts; None takes the matrix's own, as
+            the package 0.6.0 does; 0.3612 is the paper's, and the package's up to 0.5.0.
         all_pairs: a matrix, a row a candidate, instead of line by line.
+        relevance, corpus: as of `score_texts`.
 
     Raises:
-        ValueError: a file is missing, empty or not UTF-8, the numbers of lines differ, or a weight is wrong.
+        ValueError: a file is missing, empty or not UTF-8, the numbers of lines differ, a weight is wrong, or
+            an option belongs to the other relevance.
     """
-    weights = RateScoreWeights.named(affinity, neg_weight)
+    chosen = affinity is not None or neg_weight is not None
+    weights = RateScoreWeights.named(affinity or "long", neg_weight) if chosen else None
+    text_options(relevance, weights, corpus)  # refuses what does not go together before files are read
     a, b = read_lines(candidates), read_lines(references)
     for path, lines in ((candidates, a), (references, b)):
         if not lines:
@@ -114,7 +132,7 @@ def score_files(
             "both must have as many; for every line with every line give --all-pairs"
         )
     score = score_all_pairs if all_pairs else score_texts
-    return score(a, b, scorer, weights).tolist()
+    return score(a, b, scorer, weights, relevance, corpus).tolist()
 
 
 def read_lines(path: Path) -> list[str]:
@@ -176,10 +194,13 @@ def _engine(
     candidates: Sequence[str],
     references: Sequence[str],
     scorer: EntityExtractor,
-    weights: RateScoreWeights | None,
+    relevance: str,
+    options: dict[str, Any],
 ) -> tuple[RelevanceEngine, np.ndarray, np.ndarray]:
     """Return an engine for all texts, and the store's rows of the candidates and of the references."""
     unique = {text: str(number) for number, text in enumerate(dict.fromkeys([*candidates, *references]))}
     store = EntityStore.build(((key, "", text) for text, key in unique.items()), scorer)
     rows, columns = (store.rows([unique[text] for text in side], "") for side in (candidates, references))
-    return RelevanceEngine(store, weights or RateScoreWeights.named("long", None)), rows, columns
+    if relevance == "paper":
+        options = {"weights": options["weights"] or RateScoreWeights.named("long", None)}
+    return RelevanceEngine.named(store, relevance, **options), rows, columns

@@ -1,22 +1,25 @@
-"""RaTEScore between many texts at once, exactly: blocks, pairs and neighbours from an EntityStore.
+"""Relevance between many texts at once, exactly: blocks, pairs and neighbours from an EntityStore.
 
 For a text j, let c_j[v] = s w n and w_j[v] = w be what entity v of the vocabulary earns by its best match in
-j (notation of ``ratescore.directed_score``). The direction i -> j is then sum(c_j[v]) / sum(w_j[v]) over the
-entities v of i. The best matches of a tile of texts serve all texts on the other side, and both directions of
-a pair follow from one set of similarities.
+j (notation of ``ratescore.directed_score``, which ``content.directed_content`` shares). The direction i -> j
+is then sum(c_j[v]) / sum(w_j[v]) over the entities v of i. The best matches of a tile of texts serve all
+texts on the other side, and both directions of a pair follow from one set of similarities.
 
-Every score is what ``ratescore.rate_score`` returns, whatever the blocks, tiles and threads; `pairs` gives it
-as it is, the others as float32. (The similarities come from float64 matrix products, rounded to 2^-20; where
-one lies within the last bit of a product of a rounding boundary, odds of about one in a billion, it may fall
-on the other side.)
+Every score is what the plain reference returns, ``ratescore.rate_score`` or ``content.content_score``,
+whatever the blocks, tiles and threads; `pairs` gives it as it is, the others as float32. (The similarities
+come from float64 matrix products, rounded to 2^-20; where one lies within the last bit of a product of a
+rounding boundary, odds of about one in a billion, it may fall on the other side.)
 """
+
+from typing import Any
 
 import numpy as np
 
 from dataset_scripts.relevance.engine import kernel
 from dataset_scripts.relevance.engine.pair_scores import PairScores, Texts
 from dataset_scripts.relevance.engine.threads import Workers, rows_worth
-from dataset_scripts.relevance.ratescore import RateScoreWeights, rate_score
+from dataset_scripts.relevance.formulas import Formula, PaperFormula, named_formula
+from dataset_scripts.relevance.ratescore import RateScoreWeights
 from dataset_scripts.relevance.store.store import EntityStore
 
 _CELLS = 2**22  # of a block for `pairs`: 32 MB
@@ -24,11 +27,12 @@ _CELLS_PER_PAIR = 16  # a block of so many cells for each pair costs less than s
 
 
 class RelevanceEngine:
-    """Relevance (RaTEScore) between the texts of a store, exactly.
+    """Relevance between the texts of a store, exactly.
 
     Args:
         store: the entities.
-        weights: type weights; by default the paper's, ``RateScoreWeights.named("long")``.
+        formula: a formula over this store, or RaTEScore's type weights; by default those of the paper,
+            ``RateScoreWeights.named("long")``. `named` makes one by its name.
         budget_bytes: bound on the working memory of one call, beside what grows with the number of rows, its
             result, and the table, whose filling takes 30 MB more for a moment; a pair of
             texts is never split, so that two texts of 5,000 entities each take 300 MB whatever the budget.
@@ -42,7 +46,7 @@ class RelevanceEngine:
     def __init__(
         self,
         store: EntityStore,
-        weights: RateScoreWeights | None = None,
+        formula: Formula | RateScoreWeights | None = None,
         budget_bytes: int = 256 * 2**20,
         threads: int | None = None,
         table_bytes: int = 256 * 2**20,
@@ -52,10 +56,46 @@ class RelevanceEngine:
         if table_bytes < 0:
             raise ValueError(f"table_bytes is {table_bytes}: give the size of the kept table, or 0 for none")
         self.store = store
-        self.weights = weights or RateScoreWeights.named()
+        if formula is None or isinstance(formula, RateScoreWeights):
+            formula = PaperFormula(store, formula or RateScoreWeights.named())
+        self.formula = formula
         self.budget_bytes = budget_bytes
         self._workers = Workers(threads)
-        self._scores = PairScores(store, self.weights, budget_bytes, table_bytes, self._workers)
+        self._scores = PairScores(store, formula, budget_bytes, table_bytes, self._workers)
+
+    @classmethod
+    def named(
+        cls,
+        store: EntityStore,
+        relevance: str = "paper",
+        budget_bytes: int = 256 * 2**20,
+        threads: int | None = None,
+        table_bytes: int = 256 * 2**20,
+        **options: Any,
+    ) -> "RelevanceEngine":
+        """Return an engine for a relevance by its name.
+
+        Args:
+            store: the entities.
+            relevance: "paper", RaTEScore as published, or "content".
+            budget_bytes, threads, table_bytes: as of the class.
+            options: of the relevance, see ``formulas.named_formula``.
+
+        Raises:
+            ValueError: there is no such relevance, or the store does not hold what it needs: `content` needs
+                the number of training reports that hold each entity, or a corpus.
+        """
+        return cls(store, named_formula(store, relevance, **options), budget_bytes, threads, table_bytes)
+
+    @property
+    def relevance(self) -> str:
+        """The name of the relevance, "paper" or "content"."""
+        return self.formula.name
+
+    @property
+    def weights(self) -> Formula:
+        """The formula, as ``explain.explain`` takes it."""
+        return self.formula
 
     def prepare(self) -> None:
         """Fill the table of similarities now: seconds, once, before many small calls as in training.
@@ -65,21 +105,20 @@ class RelevanceEngine:
         self._scores.similarities.prepare()
 
     def pair(self, row: int, column: int) -> float:
-        """Return the RaTEScore of two texts by the plain reference; NaN if either is -1."""
+        """Return the relevance of two texts by the plain reference; NaN if either is -1."""
         rows = self._checked(np.array([row, column]))
         if (rows < 0).any():
             return float("nan")
-        left, right = (self.store.entity_embeddings(r) for r in rows.tolist())
-        return rate_score(left, right, self.weights)
+        return self.formula.compare(int(rows[0]), int(rows[1])).score
 
     def pairs(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Return the RaTEScore of text rows[i] with text columns[i]; each different pair is scored once.
+        """Return the relevance of text rows[i] with text columns[i]; each different pair is scored once.
 
         Args:
             rows, columns: (n,) int, text rows of the store; -1 where there is no text.
 
         Returns:
-            (n,) float64, to the bit what ``ratescore.rate_score`` returns; NaN where either is -1.
+            (n,) float64, to the bit what `pair` returns; NaN where either is -1.
 
         Raises:
             ValueError: a row number is not in the store, or the lengths differ.
@@ -111,7 +150,7 @@ class RelevanceEngine:
         scores[there] = block[left.place[there], right.place[there]]
 
     def block(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Return the RaTEScores of all rows with all columns; each pair once where the columns are the rows.
+        """Return the relevance of all rows with all columns; each pair once where the columns are the rows.
 
         Args:
             rows, columns: (R,) and (C,) int, text rows of the store; -1 where there is no text.
@@ -171,7 +210,7 @@ class RelevanceEngine:
         return rows
 
     def _texts(self, rows: np.ndarray) -> "Texts":
-        return Texts.of(self.store, rows)
+        return Texts.of(self.store, rows, self.formula)
 
     def _merge(self, best: np.ndarray, scores: np.ndarray, columns: Texts, across: slice) -> None:
         """Merge the scores of some texts into the best columns, ``best`` (R', k) as of `kernel.merge_top`."""

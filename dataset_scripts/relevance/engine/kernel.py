@@ -15,6 +15,7 @@ operation is fused or reordered: scores do not depend on tiles, blocks, threads 
                    + rank of the tie
     query_types    (Q,) int64
     weight, sign   (40,) float64, w and n by query type * 8 + rank
+    own            (Q,) float64, what each of the queries counts beside its type: w is multiplied by it
     query_starts, query_ids   (R + 1,) int64 and (nnz,) int32 into the Q entities
     match_starts, match_ids   (C + 1,) int64 and (nnz,) int32 into the M entities
     step           of the similarity
@@ -87,6 +88,30 @@ def add_ranks(
 
 
 @compiled
+def bound(
+    keys: np.ndarray,
+    least: np.ndarray,
+    most: np.ndarray,
+    match_types: np.ndarray,
+    query_types: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
+    """Put similarity steps within bounds, for the rows first to last.
+
+    Args:
+        keys: (M, Q) int32, matches x queries, changed in place.
+        least, most: (5, 5) int32, by query type and match type.
+        match_types, query_types: (M,) and (Q,) int64.
+    """
+    for m in range(first, last):
+        low, high = least[:, match_types[m]], most[:, match_types[m]]
+        row = keys[m]
+        for q in range(len(query_types)):
+            row[q] = min(max(row[q], low[query_types[q]]), high[query_types[q]])
+
+
+@compiled
 def _build(
     tile: np.ndarray,
     best: np.ndarray,
@@ -94,6 +119,7 @@ def _build(
     query_types: np.ndarray,
     weight: np.ndarray,
     sign: np.ndarray,
+    own: np.ndarray,
     starts: np.ndarray,
     ids: np.ndarray,
     step: float,
@@ -114,12 +140,12 @@ def _build(
                 for v in range(count):
                     found[v] = max(found[v], row[v])
         for v in range(count):
-            of_type = query_types[low + v] * RANKS
+            of_type, factor = query_types[low + v] * RANKS, own[low + v]
             row_of = tile[low + v]
             for j in range(texts):
                 key = best[j, v]
                 rank = of_type + (key & (RANKS - 1))
-                w = weight[rank]
+                w = weight[rank] * factor
                 row_of[j] = np.float64(key >> 3) * step * w * sign[rank]
                 row_of[TILE + j] = w
             for j in range(texts):
@@ -158,7 +184,7 @@ def directed(scores: np.ndarray, sides: tuple, first: int, last: int) -> None:
         scores: (R, C or more) float64, written: columns of these tiles; 0 where a side has no entities.
         sides: see the module's text.
     """
-    keys, query_types, weight, sign, query_starts, query_ids, match_starts, match_ids, step = sides
+    keys, query_types, weight, sign, own, query_starts, query_ids, match_starts, match_ids, step = sides
     tile = np.zeros((len(query_types), 2 * TILE))
     best = np.zeros((TILE, _PIECE), dtype=np.int32)
     total = np.zeros(2 * TILE)
@@ -166,7 +192,7 @@ def directed(scores: np.ndarray, sides: tuple, first: int, last: int) -> None:
     for number in range(first, last):
         left, right = number * TILE, min(texts, (number + 1) * TILE)
         starts = match_starts[left : right + 1]
-        _build(tile, best, keys, query_types, weight, sign, starts, match_ids, step)
+        _build(tile, best, keys, query_types, weight, sign, own, starts, match_ids, step)
         for i in range(len(query_starts) - 1):
             _sum(total, tile, query_ids, query_starts[i], query_starts[i + 1])
             row = scores[i, left:right]
@@ -218,7 +244,7 @@ def meet(
         forward: (matches, queries or more) float64, the first direction as `directed` writes it.
         sides: as of `directed`, but swapped.
     """
-    keys, query_types, weight, sign, query_starts, query_ids, match_starts, match_ids, step = sides
+    keys, query_types, weight, sign, own, query_starts, query_ids, match_starts, match_ids, step = sides
     tile = np.zeros((len(query_types), 2 * TILE))
     best = np.zeros((TILE, _PIECE), dtype=np.int32)
     total = np.zeros(2 * TILE)
@@ -226,7 +252,8 @@ def meet(
     texts, queries = len(match_starts) - 1, len(query_starts) - 1
     for number in range(first, last):
         low, high = number * TILE, min(texts, (number + 1) * TILE)
-        _build(tile, best, keys, query_types, weight, sign, match_starts[low : high + 1], match_ids, step)
+        starts = match_starts[low : high + 1]
+        _build(tile, best, keys, query_types, weight, sign, own, starts, match_ids, step)
         for begin in range(0, queries, TILE):
             end = min(queries, begin + TILE)
             _turned(back, total, tile, query_ids, query_starts[begin : end + 1])

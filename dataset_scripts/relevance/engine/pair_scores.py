@@ -11,12 +11,8 @@ from dataset_scripts.relevance.engine.kernel import RANKS, TILE
 from dataset_scripts.relevance.engine.similarities import EntitySimilarities
 from dataset_scripts.relevance.engine.threads import Workers, rows_worth
 from dataset_scripts.relevance.entities import ENTITY_TYPES
-from dataset_scripts.relevance.ratescore import (
-    NO_ENTITIES_SCORE,
-    SIMILARITY_STEPS,
-    RateScoreWeights,
-    tie_rank,
-)
+from dataset_scripts.relevance.formulas import Formula, PaperFormula, Tables
+from dataset_scripts.relevance.ratescore import SIMILARITY_STEPS, tie_rank
 from dataset_scripts.relevance.store.store import EntityStore
 
 _SIDE = 4096  # texts on a side of one run of the kernel, if the budget allows
@@ -25,29 +21,34 @@ _PADDING = 8  # columns more than needed: those of a row length that is a power 
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """The different texts of a list of rows, shortest first: then a tile's texts are about equally long.
+    """The different texts of a list of rows, by group and, within one, shortest first.
+
+    A tile's texts are then about equally long, and those whose scores are constants lie together.
 
     Attributes:
         rows: (n,) int64, rows of the store, each once.
         place: (R,) int64, where each row of the list is in ``rows``; -1 where there is no text.
+        groups: (n,) int64, ascending, of `Formula.groups`.
         store: the entities.
     """
 
     rows: np.ndarray
     place: np.ndarray
+    groups: np.ndarray
     store: EntityStore
 
     @classmethod
-    def of(cls, store: EntityStore, rows: np.ndarray) -> "Texts":
-        """Sort a list of rows, (R,) int64 with -1 where there is no text."""
+    def of(cls, store: EntityStore, rows: np.ndarray, formula: Formula | None = None) -> "Texts":
+        """Sort a list of rows, (R,) int64 with -1 where there is no text; by default for RaTEScore."""
         present = rows >= 0
         unique, inverse = np.unique(rows[present], return_inverse=True)
-        order = np.argsort(store.indptr[unique + 1] - store.indptr[unique], kind="stable")
+        groups = (formula or PaperFormula(store)).groups(unique)
+        order = np.lexsort((store.indptr[unique + 1] - store.indptr[unique], groups))  # stable
         rank = np.empty(len(order), dtype=np.int64)
         rank[order] = np.arange(len(order))
         place = np.full(len(rows), -1, dtype=np.int64)
         place[present] = rank[inverse]
-        return cls(unique[order], place, store)
+        return cls(unique[order], place, groups[order], store)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -89,7 +90,7 @@ class PairScores:
 
     Args:
         store: the entities.
-        weights: of their types.
+        formula: the relevance.
         budget_bytes, table_bytes: as of `RelevanceEngine`.
         workers: the threads to use.
     """
@@ -97,7 +98,7 @@ class PairScores:
     def __init__(
         self,
         store: EntityStore,
-        weights: RateScoreWeights,
+        formula: Formula,
         budget_bytes: int,
         table_bytes: int,
         workers: Workers,
@@ -106,14 +107,21 @@ class PairScores:
         self.workers = workers
         self._store = store
         self._budget_bytes = budget_bytes
-        self._ties, self._weight, self._sign = tie_tables(weights)
+        self._tables = formula.tables()
+        self._ties, self._weight, self._sign = tie_tables(self._tables)
 
     def matrix(self, left: Texts, right: Texts, dtype: type = np.float32) -> np.ndarray:
         """Return all scores: (len(left), len(right)) of a float dtype; symmetric if ``left is right``."""
         out: np.ndarray = np.empty((len(left), len(right)), dtype=dtype)
         room = self._room(left, right)
         for down, across, sides in self._pairs(left, right):
-            self._fill(out, (down.start, across.start), *sides, left is right, room)
+            part = out[down, across]
+            if sides is None:
+                self._constant(part, left.groups[down], right.groups[across])
+                if left is right:
+                    out[across, down] = part.T
+            else:
+                self._fill(out, (down.start, across.start), *sides, left is right, room)
         return out
 
     def stream(self, left: Texts, right: Texts) -> Iterator[tuple[slice, slice, np.ndarray]]:
@@ -126,7 +134,10 @@ class PairScores:
         for down, across, sides in self._pairs(left, right):
             rows, columns = down.stop - down.start, across.stop - across.start
             out = space[: rows * columns].reshape(rows, columns)
-            self._fill(out, (0, 0), *sides, False, room)
+            if sides is None:
+                self._constant(out, left.groups[down], right.groups[across])
+            else:
+                self._fill(out, (0, 0), *sides, False, room)
             yield down, across, out
 
     def _room(self, left: Texts, right: Texts) -> np.ndarray:
@@ -136,14 +147,27 @@ class PairScores:
 
     def _pairs(
         self, left: Texts, right: Texts
-    ) -> Iterator[tuple[slice, slice, tuple["Entities", "Entities"]]]:
-        """Yield two spans and their entities, the same object twice on the diagonal."""
+    ) -> Iterator[tuple[slice, slice, tuple["Entities", "Entities"] | None]]:
+        """Yield two spans and their entities: the same object twice on the diagonal, None for constants."""
         spans = self._spans(left), self._spans(right)
+        last = len(self._tables.constants) - 1
         for number, down in enumerate(spans[0]):
-            mine = left.entities(down)
+            computed = left.groups[down.start] == last
+            mine = left.entities(down) if computed else None
             for across in spans[1][number if left is right else 0 :]:
+                if mine is None or right.groups[across.start] != last:
+                    yield down, across, None
+                    continue
                 diagonal = left is right and across == down
                 yield down, across, (mine, mine if diagonal else right.entities(across))
+
+    def _constant(self, out: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
+        """Write scores that are constants of groups, (rows,) and (columns,) int64, ascending."""
+        for group in range(len(self._tables.constants)):
+            rows = slice(*np.searchsorted(left, [group, group + 1]))
+            for other in range(len(self._tables.constants)):
+                columns = slice(*np.searchsorted(right, [other, other + 1]))
+                out[rows, columns] = self._tables.constants[group, other]
 
     def _fill(
         self,
@@ -175,24 +199,27 @@ class PairScores:
         else:
             sides = self._sides(back_keys, right, left)
             self.workers.share(kernel.meet, tiles, (out, *corner, mirror, forward, sides))
-        _blank(out, corner, left, right)
-        if mirror:
-            _blank(out, corner[::-1], right, left)
 
     def _sides(self, keys: np.ndarray, queries: Entities, matches: Entities) -> tuple[Any, ...]:
         """The ``sides`` of `kernel` for one direction; ``keys`` come as steps and are changed."""
-        types = (self._ties, matches.types, queries.types)
-        self.workers.share(
-            kernel.add_ranks, len(keys), (keys, *types), at_least=rows_worth(len(queries.types))
-        )
-        tables = (queries.types, self._weight, self._sign)
+        types, worth = (matches.types, queries.types), rows_worth(len(queries.types))
+        least, most = self._tables.least, self._tables.most
+        if least is not None and most is not None:
+            self.workers.share(kernel.bound, len(keys), (keys, least, most, *types), at_least=worth)
+        self.workers.share(kernel.add_ranks, len(keys), (keys, self._ties, *types), at_least=worth)
+        own = self._tables.entity_weight[queries.vocabulary]
+        tables = (queries.types, self._weight, self._sign, own)
         return keys, *tables, *queries.rows, *matches.rows, 1.0 / SIMILARITY_STEPS
 
     def _spans(self, texts: Texts) -> list[slice]:
-        """Cut texts into spans so that any two of them fit the budget; one text at least."""
+        """Cut texts into spans so that any two of them fit the budget; one text at least.
+
+        No span holds both texts whose scores are computed and others.
+        """
         spans: list[slice] = []
+        computed = int(np.searchsorted(texts.groups, len(self._tables.constants) - 1))
         while (start := spans[-1].stop if spans else 0) < len(texts):
-            count = min(_SIDE, len(texts) - start)
+            count = min(_SIDE, (computed if start < computed else len(texts)) - start)
             while count > 1 and not self._fits(texts, slice(start, start + count)):
                 count = -(-count // 2)
             spans.append(slice(start, start + count))
@@ -218,21 +245,13 @@ class PairScores:
         return 8 * entities**2 + products + self.workers.threads * entities * 16 * TILE
 
 
-def _blank(out: np.ndarray, corner: tuple[int, int], left: Entities, right: Entities) -> None:
-    """Give texts without entities their score; being shortest they come first."""
-    top, begin = corner
-    bottom, end = top + len(left.starts) - 1, begin + len(right.starts) - 1
-    out[top : top + np.count_nonzero(left.starts[1:] == 0), begin:end] = NO_ENTITIES_SCORE
-    out[top:bottom, begin : begin + np.count_nonzero(right.starts[1:] == 0)] = NO_ENTITIES_SCORE
-
-
-def tie_tables(weights: RateScoreWeights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def tie_tables(tables: Tables) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return rank of the tie (5, 5) int32, then w and n by query type * 8 + rank, (40,) float64 each."""
     count = len(ENTITY_TYPES)
     ties = np.array([[tie_rank(q, m) for m in range(count)] for q in range(count)], dtype=np.int32)
     weight, sign = np.zeros(count * RANKS), np.zeros(count * RANKS)
     for q in range(count):
         for m in range(count):
-            weight[q * RANKS + ties[q, m]] = weights.affinity[q, m]
-            sign[q * RANKS + ties[q, m]] = weights.signs[q, m]
+            weight[q * RANKS + ties[q, m]] = tables.weight[q, m]
+            sign[q * RANKS + ties[q, m]] = tables.sign[q, m]
     return ties, weight, sign

@@ -7,7 +7,7 @@ Texts and embeddings pass through.
 import hashlib
 import pickle
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ def build_store(
     processes: int | None = 1,
     dtype: str = "float32",
     progress: bool = False,
+    training: Iterable[str] | None = None,
 ) -> None:
     """Score each unique text once, embed each unique entity once, and write the store's folder.
 
@@ -49,6 +50,8 @@ def build_store(
             is meant for one without a model. The bytes do not depend on it.
         dtype: of the stored embeddings, "float32" or "float16".
         progress: show progress bars.
+        training: ids of the studies of the training split, in whose whole reports each entity is counted;
+            ids without a report do not count. None counts nothing.
 
     Raises:
         ValueError: two records have the same study and anatomy, an id or a text is not a string, or the
@@ -65,14 +68,16 @@ def build_store(
                 for found in map_in_order(_Extract(scorer), batches, processes):
                     entities.add(found)
                     bar.update(len(found.lengths))
-        entities.write(temporary)
+        counted = None if training is None else keys.reports_of(training)
+        entities.write(temporary, counted, severities_of(scorer, entities.texts))
         files.write_table(temporary / files.KEYS, KEYS_SCHEMA, [keys.batch()])
         _write_embeddings(temporary / files.EMBEDDINGS, entities.texts, scorer, stored, progress)
         shape = files.open_tensors(temporary / files.EMBEDDINGS)["embeddings"].shape
         counts = {"entities": shape[0], "dimension": shape[1], "texts": keys.texts}
         counts |= {"entity_ids": entities.ids, "keys": len(keys.rows)}
         origin = {"name": scorer.name, "parameters": scorer.parameters}
-        files.write_manifest(temporary, origin, stored, counts)
+        total = None if counted is None else int(counted.sum())
+        files.write_manifest(temporary, origin, stored, counts, total)
 
 
 def check_dtype(dtype: str) -> np.dtype:
@@ -103,6 +108,34 @@ def check_vectors(vectors: np.ndarray, count: int, origin: str) -> None:
             f"{origin} {vectors.shape}, one of them of length {norms[wrong[0]]:.4g}: a cosine needs vectors "
             "of length 1; divide each by its norm"
         )
+
+
+def check_severities(values: np.ndarray, count: int, origin: str) -> None:
+    """Check that ``count`` severities, (n,), are above 0 and at most 1.
+
+    Raises:
+        ValueError: they are not; the sentence starts with ``origin``.
+    """
+    if values.shape != (count,) or not ((values > 0) & (values <= 1)).all():
+        seen = f" from {values.min()} to {values.max()}" if values.size else ""
+        raise ValueError(
+            f"{origin} {values.shape}{seen} for {count} entities: there must be one for each, above 0 and at "
+            "most 1"
+        )
+
+
+def severities_of(scorer: EntityExtractor, entity_texts: Sequence[str]) -> np.ndarray:
+    """Ask a scorer how severe entities are: (n,) float32, all 1 where it does not say.
+
+    Raises:
+        ValueError: it returns something else than one number above 0 and at most 1 for each.
+    """
+    known = getattr(scorer, "severities", None)
+    if known is None:
+        return np.ones(len(entity_texts), np.float32)
+    found = np.asarray(known(entity_texts), dtype=np.float32)
+    check_severities(found, len(entity_texts), f"Scorer {scorer.name!r} returned severities")
+    return found
 
 
 def _check_picklable(scorer: EntityExtractor, processes: int | None) -> None:
@@ -150,6 +183,14 @@ class _Keys:
             self._study_codes.append(self._studies.setdefault(study_id, len(self._studies)))
             self._anatomy_codes.append(self._anatomies.setdefault(anatomy, len(self._anatomies)))
             self.rows.append(row)
+
+    def reports_of(self, studies: Iterable[str]) -> np.ndarray:
+        """How many of these studies have each text as their whole report: (texts,) int64."""
+        chosen = np.zeros(len(self._studies), dtype=bool)
+        chosen[[self._studies[study] for study in set(studies) if study in self._studies]] = True
+        whole = np.asarray(self._anatomy_codes) == self._anatomies.get("", -1)
+        counted = whole & chosen[np.asarray(self._study_codes)]
+        return np.bincount(np.asarray(self.rows)[counted], minlength=self.texts)
 
     def batch(self) -> pa.RecordBatch:
         """The keys, sorted, as `keys.arrow` holds them."""
@@ -246,8 +287,14 @@ class _Entities:
         """Number of entities of all texts together."""
         return sum(map(len, self._ids))
 
-    def write(self, folder: Path) -> None:
-        """Write `rows.safetensors` and `entities.arrow`."""
+    def write(self, folder: Path, reports: np.ndarray | None, severities: np.ndarray) -> None:
+        """Write `rows.safetensors` and `entities.arrow`.
+
+        Args:
+            folder: where to.
+            reports: (T,) int64, how many training reports each text is; None where they were not counted.
+            severities: (V,) float32.
+        """
         lengths = np.concatenate([np.zeros(1, np.int64), *self._lengths])
         ids = np.concatenate([np.zeros(0, np.int32), *self._ids])
         files.write_tensors(folder / files.ROWS, {"indptr": np.cumsum(lengths), "entity_ids": ids})
@@ -258,8 +305,26 @@ class _Entities:
                 f"{', '.join(ENTITY_TYPES)}"
             )
         types = np.array([_TYPE_CODES[kind] for _, kind in self._known], dtype=np.int8)
-        batch = files.entities_batch(self.texts, types)
+        counted = None if reports is None else _holding(reports, lengths[1:], ids, len(types))
+        batch = files.entities_batch(self.texts, types, counted, severities)
         files.write_table(folder / files.ENTITIES, files.ENTITIES_SCHEMA, [batch])
+
+
+def _holding(reports: np.ndarray, lengths: np.ndarray, ids: np.ndarray, entities: int) -> np.ndarray:
+    """In how many reports each entity is, (V,) int64, however often one names it.
+
+    Args:
+        reports: (T,) int64, how many reports each text is.
+        lengths: (T,) int, the number of entities of each text.
+        ids: (nnz,) int32, the entities of the texts, text after text.
+        entities: V.
+    """
+    texts = np.repeat(np.arange(len(lengths)), lengths)
+    kept = reports[texts] > 0
+    once = np.unique(texts[kept] * np.int64(entities) + ids[kept])
+    return np.bincount(once % entities, weights=reports[once // entities], minlength=entities).astype(
+        np.int64
+    )
 
 
 def _write_embeddings(

@@ -19,14 +19,16 @@ import pyarrow as pa
 from dataset_scripts.relevance.entities import ENTITY_TYPES, EntityExtractor
 
 FORMAT = "radir-entities"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+READABLE = (2, 3)  # versions; 2 has neither reports nor severities of the entities
 MANIFEST = "manifest.json"
 ENTITIES, EMBEDDINGS, TEXTS = "entities.arrow", "embeddings.safetensors", "texts.arrow"
 ROWS, KEYS = "rows.safetensors", "keys.arrow"
 FILES = (ENTITIES, EMBEDDINGS, TEXTS, ROWS, KEYS)
 
 DTYPES = ("float32", "float16")  # of the embeddings
-ENTITIES_SCHEMA = pa.schema({"text": pa.string(), "type": pa.dictionary(pa.int8(), pa.string())})
+_TEXT_AND_TYPE = {"text": pa.string(), "type": pa.dictionary(pa.int8(), pa.string())}
+ENTITIES_SCHEMA = pa.schema({**_TEXT_AND_TYPE, "reports": pa.int32(), "severity": pa.float32()})
 TEXTS_SCHEMA = pa.schema({"text": pa.string()})
 
 _SAFETENSORS = {"F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32}
@@ -141,20 +143,46 @@ def open_table(path: Path, schema: pa.Schema, memory_map: bool = True) -> pa.Tab
     return table
 
 
-def entities_batch(texts: Sequence[str], types: np.ndarray) -> pa.RecordBatch:
-    """Entity texts and their types, (V,) int8, as the rows of `entities.arrow`."""
+def entities_schema(version: int) -> pa.Schema:
+    """The columns of `entities.arrow` in a version of the format."""
+    return pa.schema(_TEXT_AND_TYPE) if version == 2 else ENTITIES_SCHEMA
+
+
+def entities_batch(
+    texts: Sequence[str], types: np.ndarray, reports: np.ndarray | None, severities: np.ndarray
+) -> pa.RecordBatch:
+    """Entities as the rows of `entities.arrow`.
+
+    Args:
+        texts: V texts.
+        types: (V,) int8.
+        reports: (V,) int, the number of training reports that hold each; None where they were not counted.
+        severities: (V,) float32.
+    """
     named = pa.DictionaryArray.from_arrays(pa.array(types, pa.int8()), pa.array(ENTITY_TYPES))
-    return pa.record_batch([pa.array(texts, pa.string()), named], schema=ENTITIES_SCHEMA)
+    counted = np.zeros(len(texts), np.int32) if reports is None else reports
+    columns = [pa.array(texts, pa.string()), named]
+    columns += [pa.array(counted, pa.int32()), pa.array(severities, pa.float32())]
+    return pa.record_batch(columns, schema=ENTITIES_SCHEMA)
 
 
-def write_manifest(folder: Path, scorer: dict[str, Any], dtype: np.dtype, counts: dict[str, int]) -> None:
-    """Record what the folder holds: scorer, dtype, counts, and each file's size and SHA-256."""
+def write_manifest(
+    folder: Path, scorer: dict[str, Any], dtype: np.dtype, counts: dict[str, int], training: int | None
+) -> None:
+    """Record what the folder holds: scorer, dtype, counts, and each file's size and SHA-256.
+
+    Args:
+        folder: with all its files.
+        scorer, dtype, counts: recorded as they are.
+        training: the number of training reports that the entities were counted in; None where they were not.
+    """
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "scorer": scorer,
         "dtype": dtype.name,
         "counts": counts,
+        "training_reports": training,
         "bytes": {name: (folder / name).stat().st_size for name in FILES},
         "sha256": {name: file_digest(folder / name) for name in FILES},
     }
@@ -201,10 +229,10 @@ def read_manifest(folder: Path, scorer: EntityExtractor | None = None) -> dict[s
 def _check_format(folder: Path, manifest: Any) -> None:
     fields = manifest if isinstance(manifest, dict) else {}
     seen = (fields.get("format"), fields.get("format_version"))
-    if seen != (FORMAT, FORMAT_VERSION):
+    if seen[0] != FORMAT or seen[1] not in READABLE:
         raise ValueError(
             f"{folder} has format {seen[0]!r} version {seen[1]!r}, this code reads {FORMAT!r} version "
-            f"{FORMAT_VERSION}: build the dataset again"
+            f"{' and '.join(map(str, READABLE))}: build the dataset again"
         )
     expected = {"scorer", "dtype", "counts", "bytes", "sha256"}
     if not expected <= fields.keys() or any(set(fields[name]) != set(FILES) for name in ("bytes", "sha256")):

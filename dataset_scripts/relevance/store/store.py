@@ -2,12 +2,16 @@
 
 The folder ``entities/`` of a built dataset holds
 
-- ``entities.arrow``: text, type; one row for each unique (text, type);
+- ``entities.arrow``: text, type, reports, severity; one row for each unique (text, type); ``reports`` is the
+  number of training reports that hold it, 0 throughout where they were not counted;
 - ``embeddings.safetensors``: ``embeddings`` (V, D) float32 or float16, rows L2-normalised;
 - ``texts.arrow``: text; one row for each unique text;
 - ``rows.safetensors``: ``indptr`` (T + 1,) int64 and ``entity_ids`` (nnz,) int32, the entities of each text;
 - ``keys.arrow``: study_id, anatomy, row; anatomy ``""`` is the whole report; sorted by anatomy and study;
-- ``manifest.json``: format version, scorer and its parameters, dtype, counts, sizes, SHA-256 of each file.
+- ``manifest.json``: format version, scorer and its parameters, dtype, counts, number of training reports,
+  sizes, SHA-256 of each file.
+
+Version 2 of the format has neither reports nor severity; it serves the relevance `paper`.
 
 All of it is mapped into memory as it lies on disk: opening reads a few pages, and what is looked at stays in
 the page cache that all processes share.
@@ -32,6 +36,7 @@ from dataset_scripts.relevance.store.build import (
     ENTITIES_AT_ONCE,
     build_store,
     check_dtype,
+    check_severities,
     check_vectors,
 )
 from dataset_scripts.relevance.store.files import FILES, FORMAT, FORMAT_VERSION, MANIFEST
@@ -101,6 +106,9 @@ class EntityStore:
         order. entity_ids: (nnz,) int32.
         keys: Arrow table with study_id, anatomy (strings) and row (int64).
         scorer: {"name", "parameters"} of what found the entities.
+        document_frequencies: (V,) int32, the number of training reports that hold each entity; None where
+            they were not counted. training_reports: the number of all of them.
+        severities: (V,) float32, above 0 and at most 1; all 1 where the scorer knows none.
         origin: of a memory-mapped store its folder and the SHA-256 of its manifest.
 
     Raises:
@@ -115,21 +123,32 @@ class EntityStore:
     entity_ids: np.ndarray
     keys: pa.Table
     scorer: dict[str, Any]
+    document_frequencies: np.ndarray | None = None
+    training_reports: int | None = None
+    severities: np.ndarray = field(default_factory=lambda: np.ones(0, np.float32))
     origin: tuple[Path, str] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         entities, texts = len(self.entity_texts), len(self.texts)
+        if not len(self.severities):
+            object.__setattr__(self, "severities", np.ones(entities, np.float32))
+        counted = self.document_frequencies
         if (
             self.entity_types.shape != (entities,)
             or self.embeddings.ndim != 2
             or len(self.embeddings) != entities
             or self.indptr.shape != (texts + 1,)
             or self.entity_ids.shape != (self.indptr[-1],)
+            or self.severities.shape != (entities,)
+            or (counted is None) != (self.training_reports is None)
+            or (counted is not None and counted.shape != (entities,))
         ):
             raise ValueError(
                 f"{entities} entity texts, types {self.entity_types.shape}, embeddings "
-                f"{self.embeddings.shape}, {texts} texts, indptr {self.indptr.shape} and entity_ids "
-                f"{self.entity_ids.shape} do not belong together: see EntityStore's attributes"
+                f"{self.embeddings.shape}, severities {self.severities.shape}, {texts} texts, indptr "
+                f"{self.indptr.shape}, entity_ids {self.entity_ids.shape} and document frequencies "
+                f"{None if counted is None else counted.shape} do not belong together: see EntityStore's "
+                "attributes"
             )
 
     @classmethod
@@ -141,22 +160,24 @@ class EntityStore:
         processes: int | None = 1,
         dtype: str = "float32",
         progress: bool = False,
+        training: Iterable[str] | None = None,
     ) -> "EntityStore":
         """Score each unique text once and embed each unique entity once.
 
         Args:
-            records, scorer, processes, dtype, progress: as of ``build_store``.
+            records, scorer, processes, dtype, progress, training: as of ``build_store``.
             folder: where to write the store, which is then mapped; by default it is held in memory.
 
         Raises:
             ValueError: as ``build_store``.
         """
         if folder is not None:
-            build_store(records, scorer, folder, processes, dtype, progress)
+            build_store(records, scorer, folder, processes, dtype, progress, training)
             return cls.load(folder, scorer)
         with tempfile.TemporaryDirectory() as temporary:
-            build_store(records, scorer, Path(temporary) / "entities", processes, dtype, progress)
-            return cls.load(Path(temporary) / "entities", scorer, memory_map=False)
+            inner = Path(temporary) / "entities"
+            build_store(records, scorer, inner, processes, dtype, progress, training)
+            return cls.load(inner, scorer, memory_map=False)
 
     def __len__(self) -> int:
         """Return the number of unique texts."""
@@ -223,6 +244,19 @@ class EntityStore:
         ids = self.entity_ids[self.indptr[row] : self.indptr[row + 1]]
         return EntityEmbeddings(self.embeddings[ids], self.entity_types[ids].astype(np.int64))
 
+    def reports_with(self) -> tuple[np.ndarray, int]:
+        """Return the number of training reports that hold each entity, (V,) int32, and that of all.
+
+        Raises:
+            ValueError: they were not counted.
+        """
+        if self.document_frequencies is None or self.training_reports is None:
+            raise ValueError(
+                "the entity store does not hold how many training reports hold each entity, which the "
+                "relevance `content` needs: build the dataset again with `radir build`, or take `paper`"
+            )
+        return self.document_frequencies, self.training_reports
+
     def _checked(self, row: int) -> int:
         if not 0 <= row < len(self):
             raise ValueError(f"There is no text row {row}: the store has rows 0 to {len(self) - 1}")
@@ -242,7 +276,8 @@ class EntityStore:
         self.check_content()
         with atomic_path(Path(folder)) as temporary:
             temporary.mkdir()
-            entities = files.entities_batch(list(self.entity_texts), self.entity_types)
+            columns = (self.entity_types, self.document_frequencies, self.severities)
+            entities = files.entities_batch(list(self.entity_texts), *columns)
             files.write_table(temporary / files.ENTITIES, files.ENTITIES_SCHEMA, [entities])
             shape = {"embeddings": (stored, self.embeddings.shape)}
             vectors = files.create_tensors(temporary / files.EMBEDDINGS, shape)["embeddings"]
@@ -253,7 +288,7 @@ class EntityStore:
             rows = {"indptr": self.indptr, "entity_ids": self.entity_ids}
             files.write_tensors(temporary / files.ROWS, rows)
             files.write_table(temporary / files.KEYS, KEYS_SCHEMA, [sorted_keys(self.keys)])
-            files.write_manifest(temporary, self.scorer, stored, self._counts())
+            files.write_manifest(temporary, self.scorer, stored, self._counts(), self.training_reports)
 
     def _parts(self) -> Iterator[slice]:
         """Runs of entities that fit into memory."""
@@ -286,7 +321,8 @@ class EntityStore:
         """
         folder = Path(folder).resolve()
         manifest = files.read_manifest(folder, scorer)
-        entities = files.open_table(folder / files.ENTITIES, files.ENTITIES_SCHEMA, memory_map)
+        schema = files.entities_schema(manifest["format_version"])
+        entities = files.open_table(folder / files.ENTITIES, schema, memory_map)
         types = entities["type"].combine_chunks()
         if types.dictionary.to_pylist() != list(ENTITY_TYPES):
             raise ValueError(
@@ -303,6 +339,7 @@ class EntityStore:
             entity_ids=rows["entity_ids"],
             keys=files.open_table(folder / files.KEYS, KEYS_SCHEMA, memory_map),
             scorer=manifest["scorer"],
+            **_training_columns(entities, manifest.get("training_reports")),
             origin=(folder, _identity(folder)) if memory_map else None,
         )
         seen = (store._counts(), store.embeddings.dtype.name)
@@ -322,7 +359,9 @@ class EntityStore:
         rows = sorted_keys(self.keys).column("row").to_numpy()
         if self.indptr[0] != 0 or (np.diff(self.indptr) < 0).any():
             raise ValueError("indptr must start at 0 and never fall: build the store again")
+        counted = self.document_frequencies if self.document_frequencies is not None else np.zeros(0, int)
         for name, values, count in (
+            ("document frequencies", counted, (self.training_reports or 0) + 1),
             ("entity_types", self.entity_types, len(ENTITY_TYPES)),
             ("entity_ids", self.entity_ids, len(self.entity_texts)),
             ("rows of keys", rows, len(self)),
@@ -332,6 +371,7 @@ class EntityStore:
                     f"{name} must be 0 to {count - 1}, they are {values.min()} to {values.max()}: build the "
                     "store again"
                 )
+        check_severities(self.severities, len(self.entity_texts), "The store has severities")
         for part in self._parts():
             vectors = self.embeddings[part]
             check_vectors(vectors, len(vectors), "The store has embeddings")
@@ -339,6 +379,17 @@ class EntityStore:
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle a mapped store as its folder, so that workers map it too; any other one as its content."""
         return super().__reduce_ex__(protocol) if self.origin is None else (_reopen, self.origin)
+
+
+def _training_columns(entities: pa.Table, total: int | None) -> dict[str, Any]:
+    """What an `entities.arrow` holds beside texts and types, by the store's attributes."""
+    if "severity" not in entities.column_names:
+        return {}
+    found, severities = (
+        entities[name].combine_chunks().to_numpy(zero_copy_only=False) for name in ("reports", "severity")
+    )
+    counted = {} if total is None else {"document_frequencies": found, "training_reports": total}
+    return {"severities": severities, **counted}
 
 
 def _identity(folder: Path) -> str:
