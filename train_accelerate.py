@@ -64,7 +64,7 @@ class Trainer:
         self.made_from = training_data(self.data, parts_of(asdict(config)))
         studies = self.data.studies("train")
         names = [anatomy["name"] for anatomy in self.data.anatomies()]
-        self.targets = Targets.of(self.data, studies, names)
+        self.targets = Targets.of(self.data, studies, names, config.relevance)
         if any(stage == 2 for stage, _ in config.plan):
             self.targets.require_anatomies(self.data.name)
         self.model, self.processor = build_model(config, self.targets.texts, names, self.data.holds_volumes)

@@ -302,6 +302,7 @@ class RunFolder:
 
     def _renamed(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Settings of an earlier version, with the dataset's digest as it is now where it is the same."""
+        settings = earlier_versions.DEFAULTS | settings
         same = self._old_dataset and settings.get("dataset") == self._old_dataset
         return settings | {"dataset": self._settings["dataset"]} if same else settings
 

@@ -11,9 +11,15 @@ from typing import Any, get_args
 import yaml
 from transformers import HfArgumentParser
 
+from dataset_scripts.relevance.formulas import RELEVANCES
+
 METHODS = ("radir", "clip")
 STAGES = ("1", "2", "both")
 PRECISIONS = ("no", "bf16", "fp16")
+_CHOICES = (
+    *(("method", METHODS), ("relevance", RELEVANCES)),
+    *(("stage", STAGES), ("mixed_precision", PRECISIONS)),
+)
 PRETRAINED = "pretrained"  # the key of a tower's settings that names its weights
 
 
@@ -24,6 +30,7 @@ class TrainConfig:
     dataset: str = ""  # folder or Hub id of a built dataset
     output_dir: str = ""  # the model folder to write
     method: str = "radir"  # radir, or clip: eq. 6 without relevance, no fusion, stage 1 for all steps
+    relevance: str = "paper"  # that T and T_Q are of: paper (eq. 3) or content (by what the texts affirm)
     stage: str = "both"  # 1, 2 (starts from `model`) or both
     model: str = ""  # a trained RadIR folder or id to start from, instead of the towers below
     seed: int = 0  # of weights, order, augmentation and sampled anatomies
@@ -83,7 +90,7 @@ class TrainConfig:
             setattr(self, item.name, value)
             if item.name in RANGES:
                 RANGES[item.name].check(item.name, value)
-        for name, allowed in (("method", METHODS), ("stage", STAGES), ("mixed_precision", PRECISIONS)):
+        for name, allowed in _CHOICES:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         for name in ("volume_size", "spacing_mm"):

@@ -22,9 +22,15 @@ class Targets:
     engine: RelevanceEngine
 
     @classmethod
-    def of(cls, data: BuiltDataset, studies: datasets.Dataset, anatomies: Sequence[str]) -> "Targets":
-        """The targets of the images of a split, for the whole report and for these anatomies."""
-        engine, ids = data.engine, studies["study_id"][:]
+    def of(
+        cls, data: BuiltDataset, studies: datasets.Dataset, anatomies: Sequence[str], relevance: str = "paper"
+    ) -> "Targets":
+        """The targets of the images of a split, for the whole report and for these anatomies.
+
+        Raises:
+            ValueError: the dataset does not hold what a relevance of this name needs.
+        """
+        engine, ids = data.engine_for(relevance), studies["study_id"][:]
         engine.prepare()  # once, instead of in the first steps
         names = [WHOLE_REPORT, *anatomies]
         rows = dict(zip(names, engine.store.row_table(ids, names), strict=True))

@@ -27,6 +27,8 @@ from dataset_scripts.building.layout import (
 from dataset_scripts.building.rows import mapped_rows, reading
 from dataset_scripts.plumbing.manifest import MANIFEST
 from dataset_scripts.relevance.engine.engine import RelevanceEngine
+from dataset_scripts.relevance.entities import EntityExtractor
+from dataset_scripts.relevance.formulas import check_relevance
 from dataset_scripts.relevance.store.store import EntityStore
 from dataset_scripts.sources.base import SPLITS, Geometry
 
@@ -60,6 +62,7 @@ class BuiltDataset:
         self.folder, self.hub_id = folder, hub_id
         self.name = hub_id.split("/")[-1] if hub_id else folder.resolve().name
         self._identity = self._seen()
+        self._engines: dict[str, RelevanceEngine] = {}
         self._files = frozenset(own_files(folder))
         if not self.splits:
             raise ValueError(f"{folder} is not a built dataset: {STUDIES}/ has no table of any split")
@@ -195,15 +198,40 @@ class BuiltDataset:
 
     @cached_property
     def engine(self) -> RelevanceEngine:
-        """The relevance between any two texts of the dataset, computed from `entities/`."""
+        """The paper's relevance between any two texts of the dataset, computed from `entities/`."""
         entities = self.folder / ENTITIES
+        store = self.entities()
         with self._reading(entities):
-            store = EntityStore.load(entities)
             try:
                 store.check_content()
             except ValueError as error:
                 raise ValueError(f"{entities} is damaged: {error}; build the dataset again") from error
             return RelevanceEngine(store)
+
+    def entities(self, scorer: EntityExtractor | None = None) -> EntityStore:
+        """The entities of all texts; if a scorer is given, it must be the one that found them.
+
+        Raises:
+            ValueError: another scorer found them.
+        """
+        with self._reading(self.folder / ENTITIES):
+            return EntityStore.load(self.folder / ENTITIES, scorer)
+
+    def engine_for(self, relevance: str) -> RelevanceEngine:
+        """The relevance of a name between any two texts of the dataset; all share one store and table.
+
+        Args:
+            relevance: "paper" or "content".
+
+        Raises:
+            ValueError: there is no such relevance, or the dataset is of a version that did not count in how
+                many training reports each entity is, which `content` needs.
+        """
+        if relevance not in self._engines:
+            check_relevance(relevance)
+            own = relevance == self.engine.relevance
+            self._engines[relevance] = self.engine if own else self.engine.also(relevance)
+        return self._engines[relevance]
 
     def _seen(self) -> tuple[Any, ...]:
         """What tells this build's folder from one that takes its name."""

@@ -114,6 +114,10 @@ Relevance is RaTEScore's formula over the entities of the `{facts.scorer["name"]
 of one split: complete for validation and test, the best candidates for train. `anatomy` is empty for the
 whole report. Sub-anatomies are merged into their parents.
 
+The relevance by content is not stored pair by pair. `entities/` holds what it needs, with the number of
+training reports that hold each entity; `BuiltDataset(folder).engine_for("content")` of
+`dataset_scripts.building.built_dataset` gives it for any texts of the dataset.
+
 {plain(facts.label_origin)}
 
 ## Left out

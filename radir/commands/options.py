@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from dataset_scripts.relevance.entities import EntityExtractor
+    from dataset_scripts.relevance.formulas import Corpus
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 Out = Annotated[Path, typer.Option(help="The folder to write.")]
@@ -45,6 +46,45 @@ def make_scorer(
 
     with_models = RateScoreExtractor(**models, progress=True)
     return with_models if shards is None else ShardedExtractor(with_models, shards, progress=True)
+
+
+class RelevanceName(StrEnum):
+    """What two texts are compared by."""
+
+    PAPER = "paper"
+    CONTENT = "content"
+
+
+WhichRelevance = Annotated[
+    RelevanceName, typer.Option(help="RaTEScore as published, or by what the texts affirm.")
+]
+WhichCorpus = Annotated[
+    str | None,
+    typer.Option(help="content: a built dataset, folder or Hub id, whose training reports say what is rare."),
+]
+
+
+def corpus_of(
+    dataset: str | None, relevance: RelevanceName, scorer: "EntityExtractor | None" = None
+) -> "Corpus | None":
+    """The document frequencies of a built dataset; None without one.
+
+    Args:
+        dataset: a folder or Hub id.
+        relevance: what the texts are compared by.
+        scorer: what found the entities of the texts; the dataset's must be the same.
+
+    Raises:
+        ValueError: the relevance does not need them, or the dataset does not hold those of this scorer.
+    """
+    if dataset is None:
+        return None
+    if relevance is not RelevanceName.CONTENT:
+        raise ValueError("--corpus belongs to --relevance content: give both, or none")
+    from dataset_scripts.building.built_dataset import BuiltDataset
+    from dataset_scripts.relevance.formulas import Corpus
+
+    return Corpus.of(BuiltDataset.open(dataset).entities(scorer))
 
 
 def print_json(value: Any) -> None:

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from radir.commands.options import AsJson, Encoder, Ner, ScorerName, WhichScorer, make_scorer, print_json
+from radir.commands.options import (
+    AsJson,
+    Encoder,
+    Ner,
+    RelevanceName,
+    ScorerName,
+    WhichCorpus,
+    WhichRelevance,
+    WhichScorer,
+    corpus_of,
+    make_scorer,
+    print_json,
+)
 
 
 class AffinityName(StrEnum):
@@ -23,23 +35,29 @@ def score(
     scorer: WhichScorer = ScorerName.LEXICAL,
     ner: Ner = None,
     encoder: Encoder = None,
+    relevance: WhichRelevance = RelevanceName.PAPER,
+    corpus: WhichCorpus = None,
     affinity: Annotated[
-        AffinityName, typer.Option(help="For reports, or for short texts.")
-    ] = AffinityName.LONG,
+        AffinityName | None,
+        typer.Option(help="paper: long, for reports, is the default; short is for short texts."),
+    ] = None,
     neg_weight: Annotated[
         float | None,
-        typer.Option(help="Of contradictions; RaTEScore 0.6.0's by default, 0.3612 as in the paper."),
+        typer.Option(help="paper: of contradictions; RaTEScore 0.6.0's by default, 0.3612 as in the paper."),
     ] = None,
     all_pairs: Annotated[bool, typer.Option("--all-pairs", help="Every line with every line.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """RaTEScore of two files of texts, line by line."""
+    """Relevance of two files of texts, line by line: RaTEScore, or by content."""
     from dataset_scripts.relevance.text_scores import score_files
 
     chosen = make_scorer(scorer, ner, encoder)
-    scores = score_files(candidates, references, chosen, affinity.value, neg_weight, all_pairs)
+    counted = corpus_of(corpus, relevance, chosen)
+    matrix = affinity.value if affinity else None
+    options = (matrix, neg_weight, all_pairs, relevance.value, counted)
+    scores = score_files(candidates, references, chosen, *options)
     if as_json:
-        print_json({"scores": scores})
+        print_json({"relevance": relevance.value, "scores": scores})
         return
     for row in scores:
         typer.echo(" ".join(f"{value:.6f}" for value in (row if isinstance(row, list) else [row])))

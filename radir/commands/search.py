@@ -8,7 +8,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from radir.commands.options import AsJson, Out, print_json
+from radir.commands.options import (
+    AsJson,
+    Out,
+    RelevanceName,
+    WhichCorpus,
+    WhichRelevance,
+    corpus_of,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from dataset_scripts.relevance.explain import Explanation
@@ -57,14 +65,18 @@ def search(
     findings: Annotated[
         str | None, typer.Option(help="What the query shows there, to say how each hit's text compares.")
     ] = None,
+    relevance: WhichRelevance = RelevanceName.PAPER,
+    corpus: WhichCorpus = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the indexed images most like one image, for one anatomy or as a whole."""
     from radir_search.query import search_image
 
+    if not findings and (relevance is not RelevanceName.PAPER or corpus):
+        raise ValueError("--relevance and --corpus compare texts: give the query's as --findings TEXT")
     anatomy = _resolved(anatomy) if anatomy else None
     hits = search_image(index, image, anatomy, k, model)
-    whys = _compared(findings, [hit.findings for hit in hits])
+    whys = _compared(findings, [hit.findings for hit in hits], relevance, corpus)
     if as_json:
         rows = [dataclasses.asdict(hit) for hit in hits]
         if findings is not None:
@@ -129,15 +141,17 @@ def _resolved(anatomy: str) -> str:
         return anatomy
 
 
-def _compared(findings: str | None, hits: list[str]) -> "list[Explanation | None]":
+def _compared(
+    findings: str | None, hits: list[str], relevance: RelevanceName, corpus: str | None
+) -> "list[Explanation | None]":
     """How the query's findings compare with each hit's; the model reads neither."""
     from dataset_scripts.relevance.explain import explain_hits
     from dataset_scripts.relevance.lexical.extractor import LexicalExtractor
-    from dataset_scripts.relevance.ratescore import RateScoreWeights
 
     if not findings:
         return [None] * len(hits)
-    found = iter(
-        explain_hits(findings, [hit for hit in hits if hit], LexicalExtractor(), RateScoreWeights.named())
-    )
+    scorer = LexicalExtractor()
+    counted = corpus_of(corpus, relevance, scorer)
+    texts = [hit for hit in hits if hit]
+    found = iter(explain_hits(findings, texts, scorer, None, relevance.value, counted))
     return [next(found) if hit else None for hit in hits]

@@ -87,6 +87,20 @@ class RelevanceEngine:
         """
         return cls(store, named_formula(store, relevance, **options), budget_bytes, threads, table_bytes)
 
+    def also(self, relevance: str, **options: Any) -> "RelevanceEngine":
+        """Return an engine for another relevance over the same store, with the same table and threads.
+
+        Args:
+            relevance, options: as of `named`.
+
+        Raises:
+            ValueError: as of `named`.
+        """
+        other = RelevanceEngine.named(self.store, relevance, self.budget_bytes, 1, 0, **options)
+        other._workers = other._scores.workers = self._workers
+        other._scores.similarities = self._scores.similarities
+        return other
+
     @property
     def relevance(self) -> str:
         """The name of the relevance, "paper" or "content"."""
