@@ -12,6 +12,7 @@ _BREAKS = words("""
     ; but however although though while which whereas there
 """)
 _PARTING = frozenset({":", "~"})
+_BOUNDARY = frozenset({",", ";", ":", "~", "."})
 _AFTER_COMMA = words("""
     the there this no with without and stable unchanged
 """)
@@ -67,7 +68,7 @@ def cut_clauses(tokens: Sequence[str], items: Sequence[Item]) -> list[list[Item]
     said = False
     for number, item in enumerate(items):
         between = tokens[items[number - 1].end if number else 0 : item.start]
-        if not clauses or _is_break(between, item, said):
+        if not clauses or (_is_break(between, item, said) and not _qualifies(items, number, tokens)):
             clauses.append([])
             said = False
         clauses[-1].append(item)
@@ -79,6 +80,15 @@ def cut_clauses(tokens: Sequence[str], items: Sequence[Item]) -> list[list[Item]
         else:
             joined.append(clause)
     return joined
+
+
+def _qualifies(items: Sequence[Item], number: int, tokens: Sequence[str]) -> bool:
+    """Whether a word behind a colon or dash is said of what stands before: "effusion: small, left"."""
+    item = items[number]
+    if item.role not in ("degree", "quality") or tokens[item.start - 1] not in _PARTING:
+        return False
+    following = items[number + 1] if number + 1 < len(items) else None
+    return following is None or not _BOUNDARY.isdisjoint(tokens[item.end : following.start])
 
 
 def _is_break(between: Sequence[str], item: Item, said: bool) -> bool:

@@ -12,6 +12,7 @@ COPULAS = words("""
     is are was were appears appear remains remain appearing measures now looks decreased increased
     improved worsened progressed diminished become becoming
 """)
+_SAYING = COPULAS | {":", "~"}
 _LOCATING = words("""
     in at within of along over on involving throughout to into across overlying near adjacent affecting
     inside around about through from for
@@ -100,27 +101,28 @@ def attach_modifiers(
     last: Item | None = None
     said_of_last = False
     end = clause[0].start if clause else 0
+    found: list[tuple[Item, list[Item]]] = []  # findings and their modifiers
     for item in clause:
         between = tokens[end : item.start]
         end = item.end
         if "or" in between:
             pending = []
-        if not COPULAS.isdisjoint(between) or item.role == "change":
+        if not _SAYING.isdisjoint(between) or item.role == "change":
             pending, said_of_last = [], last is not None
         if item.role in ("degree", "quality"):
             if item.start not in skipped or "longer" in tokens[max(0, item.start - 3) : item.start]:
                 pending.append(item)
         elif item.is_finding:
-            _add(tokens, item, pending, vocabulary)
+            found.append((item, pending))
             pending, last, said_of_last = [], item, False
         elif item.role == "normal":
             pending = []
     if last is not None and said_of_last:
-        _add(tokens, last, pending, vocabulary)
-    for item in clause:
-        levels = vocabulary.levels
-        item.degrees = sorted(set(item.degrees), key=lambda m: (-levels[m], m))[:1]
-        item.qualities = sorted(set(item.qualities))
+        found[-1] = (last, found[-1][1] + pending)
+    for finding, modifiers in found:
+        _add(tokens, finding, modifiers, vocabulary)
+        finding.degrees = sorted(set(finding.degrees), key=lambda m: (-vocabulary.levels[m], m))[:1]
+        finding.qualities = sorted(set(finding.qualities))
 
 
 def _add(tokens: Sequence[str], finding: Item, modifiers: list[Item], vocabulary: Vocabulary) -> None:

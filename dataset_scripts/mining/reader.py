@@ -163,11 +163,15 @@ class Reader:
         items = []
         for mention in parse.mentions:
             sense = mention.term.sense
-            if sense is None or sense.role == "structure":
+            status = PRESENT
+            if sense is None or sense.role in ("structure", "removed"):
                 if not mention.owners:
                     continue
-                sense = Sense("anatomy", self.ontology.names[mention.owners[0][0]])
-            items.append(Item(mention, sense.role, sense.name, sides.get(id(mention), 0)))
+                name = self.ontology.names[mention.owners[0][0]]
+                is_removed = sense is not None and sense.role == "removed"
+                sense = Sense("device" if is_removed else "anatomy", name)
+                status = ABSENT if is_removed else PRESENT
+            items.append(Item(mention, sense.role, sense.name, sides.get(id(mention), 0), status=status))
         known = {place for mention in parse.mentions for place in range(mention.start, mention.end)}
         for place, token in enumerate(parse.tokens):  # "nondilated", "nonconsolidated": a finding denied
             sense = self.vocabulary.senses.get((token[3:],)) if token.startswith("non") else None
@@ -223,6 +227,8 @@ class Reader:
         kind = item.role if item.role in ("disease", "device") else ABNORMALITY
         name = item.name if item.role != "generic" else ABNORMALITY
         anatomies, sides = self._places(item)
+        if item.status == ABSENT and (meant := self._suggests(name, anatomies)):
+            name, kind = meant, self.vocabulary.kinds[meant]  # "angles are not blunted": no effusion
         degree = item.degrees[0] if item.degrees else ""
         return Statement(
             concept=name,
@@ -269,12 +275,14 @@ class Reader:
         if item.status == ABSENT:
             return
         anatomies, sides = self._places(item)
-        for name in anatomies:
-            concept = self.vocabulary.suggested.get((item.name, name))
-            if concept is not None and not any(other.name == concept for other in clause):
-                kind = self.vocabulary.kinds[concept]
-                yield Statement(concept, kind, (name,), _SIDES.get(sides, ""), status=POSSIBLE)
-                return
+        concept = self._suggests(item.name, anatomies)
+        if concept is not None and not any(other.name == concept for other in clause):
+            kind = self.vocabulary.kinds[concept]
+            yield Statement(concept, kind, anatomies, _SIDES.get(sides, ""), status=POSSIBLE)
+
+    def _suggests(self, concept: str, anatomies: Sequence[str]) -> str | None:
+        """The finding that another one suggests at an anatomy."""
+        return next((s for name in anatomies if (s := self.vocabulary.suggested.get((concept, name)))), None)
 
     def _places(self, item: Item) -> tuple[tuple[str, ...], int]:
         """Where a finding lies and on which sides: as its clause says, and where it always or often lies."""

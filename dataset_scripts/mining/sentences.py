@@ -35,13 +35,13 @@ _INITIALS = re.compile(r"(?:[A-Za-z]\.)*[A-Za-z]$")
 _COLON_NUMBER = re.compile(r": \(?\d{1,2}$")
 _RUN_ON = re.compile(r"[A-Z][a-z]")
 # "EFFUSION.HEART", "effusion.heart": two words of a text that has lost its blank, not a name or an address.
-_LOST_BLANK = re.compile(r"[A-Z]{2,}\b|[a-z]{3,}(?=[ ,;:]|$)")
+_LOST_BLANK = re.compile(r"[A-Z]{2,}\b|[a-z]{3,}(?=[ ,;:]|\.?$|\. )")
 _WORD_BEFORE = re.compile(r"[a-z]{3,}$", re.I)
 _ADDRESS = frozenset({"www", "http", "https"})
 _SUFFIXES = frozenset({"com", "org", "net", "edu", "gov", "html", "dcm", "jpg", "png", "pdf", "txt", "nii"})
 # What answers the words before a question mark.
 _ANSWER = re.compile(
-    r"(?:none|no|nil|absent|negative|yes|present|unlikely|possibly|not \w+|no evidence)\s*(?:[.;,!]|$)",
+    r"(?:(?:none|not) \w+|none|no|nil|absent|negative|yes|present|unlikely|possibly|no evidence)\s*(?:[.;,!]|$)",
     re.IGNORECASE,
 )
 _NEXT_NUMBER = re.compile(r"\d{1,2}\.\s")
@@ -57,8 +57,11 @@ _ABBREVIATIONS = frozenset([
 # The end only where a new sentence visibly starts: "a 1.5 cm. nodule" but "it measures 1.5 cm. The heart".
 _UNITS = frozenset([
     "cm", "mm", "ml", "cc", "in", "a.m", "p.m", "am", "pm", "hr", "hrs", "min", "sec", "wk", "mo", "yr",
-    "etc", "max", "resp", "incl", "ph.d", "pt", "lt", "rt", "bilat", "lat", "ant", "post", "sup", "inf",
+    "etc", "max", "resp", "incl", "ph.d", "pt", "lat", "ant", "post", "sup", "inf",
 ])
+# The end only where one of these follows: "on the rt. The heart" but "Rt. PTX".
+_SIDES = frozenset(["lt", "rt", "bilat"])
+_BEHIND_A_SIDE = frozenset(["the", "there", "this", "these", "no", "a", "an"])
 # "No. 5" numbers something; "No. Stable." answers.
 _NUMBERING = frozenset([
     "no", "nos", "im", "se", "ser", "ext", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept",
@@ -71,7 +74,7 @@ _OPENERS = frozenset([
     "both", "bilateral", "mild", "moderate", "minimal", "small", "stable", "unchanged", "normal", "clear",
 ])
 # fmt: on
-_SPECIAL_WORDS = _ABBREVIATIONS | _UNITS | _NUMBERING
+_SPECIAL_WORDS = _ABBREVIATIONS | _UNITS | _NUMBERING | _SIDES
 
 
 def split_sentences(text: str) -> list[str]:
@@ -175,6 +178,8 @@ def _period_ends(text: str, position: int, word: str, is_capital: bool) -> bool:
         return False
     if word in _NUMBERING:
         return not following.isdigit() and not _MASK.match(text, position)
+    if word in _SIDES:
+        return text[position : position + _WINDOW].split(" ", 1)[0].lower() in _BEHIND_A_SIDE
     if word in _UNITS:
         if following.isdigit():
             return _NEXT_NUMBER.match(text, position) is not None

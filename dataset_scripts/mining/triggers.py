@@ -141,8 +141,8 @@ _TRIGGERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             r"|very unlikely|"
             r"highly unlikely)",
             rf"(?:absent|unlikely|nil|none|excluded|ruled out|negative|neg){_END_OF_PART}",
-            r"(?:has|have) (?:been )?removed|(?:was|were|been) removed|have been withdrawn"
-            r"|has been withdrawn",
+            r"(?:has|have|had) (?:been )?(?:removed|withdrawn|pulled(?! back)|discontinued)"
+            r"|(?:was|were|been) (?:removed|pulled(?! back)|discontinued)|removed(?= [,;:.)]| ?$)",
         ),
     ),
     (
@@ -186,7 +186,7 @@ _TRIGGERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             r"(?:past |prior |previous |known |remote |personal |clinical |medical |surgical )*(?:history"
             r"|hx)(?: of| significant for"
-            r"| notable for| is significant for)?|status post|s p",
+            r"| notable for| is significant for)?|status post|s p|treated|prior treated",
             r"(?:prior|previous)(?= (?!stud|exam|film|imag|radiograph|comparison|ct|x|chest|mri|scan"
             r"|report|one|day|cxr))",
         ),

@@ -30,7 +30,7 @@ class Sense:
     Attributes:
         role: "disease", "abnormality" or "device" (a finding), "attribute" (a finding whose name depends on
             what it is said of), "degree", "quality", "normal", "generic" (abnormal, and no more), "structure"
-            (a part of the body, no finding).
+            (a part of the body, no finding), "removed" (a device that is no longer there).
         name: the concept, or the word that the entity text holds.
     """
 
@@ -143,6 +143,7 @@ def _add_qualifiers(senses: dict[tuple[str, ...], Sense], raw: Mapping[str, Any]
     _add(senses, raw["normal"], Sense("normal", NORMAL))
     _add(senses, raw["generic"], Sense("generic", NORMAL))
     _add(senses, raw["structures"], Sense("structure", ""))
+    _add(senses, raw["removed"], Sense("removed", ""))
 
 
 def _severities(graded: Mapping[str, list[str]], kinds: Mapping[str, str], path: Path) -> dict[str, float]:
