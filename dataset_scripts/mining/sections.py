@@ -39,10 +39,16 @@ _SECTION = (
 )
 _NUMBER = r"(?:\(?\d{1,2}[.)][^\S\n]*)?"
 _LOOSE_HEADING = re.compile(
-    rf"^[^\S\n]*{_NUMBER}({_SECTION})[^\S\n]*(?::(?=\s|\Z)|(?:-{{1,2}}|[\u2013\u2014])(?=\s)|$)",
+    rf"^[^\S\n]*\[?{_NUMBER}({_SECTION})[^\S\n]*\]?(?::(?=\s|\Z)|(?:-{{1,2}}|[\u2013\u2014])(?=\s)|$)",
     re.IGNORECASE | re.MULTILINE,
 )
-_INLINE_HEADING = re.compile(rf"(?<=[^\W\d][.!?)])[^\S\n]+(?=[A-Z])(?=(?i:{_SECTION})[^\S\n]*:)")
+_INLINE_HEADING = re.compile(rf"(?<=[^\W\d][.!?)])[^\S\n]+(?=[A-Z])(?=(?i:({_SECTION}))[^\S\n]*:)")
+# Capitals before a word that has none need no colon: "FINDINGS The heart is enlarged."
+_CAPITALS = re.compile(
+    r"(?:^[^\S\n]*|(?<=[^\W\d][.!?)])[^\S\n]+)"
+    r"(FINDINGS|IMPRESSIONS?|CONCLUSIONS?|INDICATION|COMPARISON|TECHNIQUE|HISTORY)(?=[^\S\n]+[A-Z][a-z])",
+    re.MULTILINE,
+)
 
 _EXACT_NAMES = {
     **dict.fromkeys(("conclusion", "conclusions", "summary"), "impression"),
@@ -212,8 +218,25 @@ def _is_chest(heading: str) -> bool:
 
 def _with_plain_headings(report: str) -> str:
     """The report with the headings of sections as the official parser knows them: "FINDINGS:" in a line."""
-    report = _INLINE_HEADING.sub("\n", report)
+    report = _CAPITALS.sub(r"\n\1:", _with_own_lines(report))
     return _LOOSE_HEADING.sub(_plain_heading, report)
+
+
+def _with_own_lines(report: str) -> str:
+    """The report with headings that stand behind a full stop on lines of their own.
+
+    Not where an aside interrupts the findings: "Heart enlarged. Comparison: none. Left effusion."
+    """
+    pieces: list[str] = []
+    start, is_mined = 0, False
+    for found in _INLINE_HEADING.finditer(report):
+        piece = report[start : found.start()]
+        for heading in _LOOSE_HEADING.finditer(piece):
+            is_mined = normal_section_name(heading[1]) in _MINED
+        opens_mined = normal_section_name(found[1]) in _MINED
+        pieces += [piece, "\n" if opens_mined or not is_mined else " "]
+        start, is_mined = found.end(), is_mined or opens_mined
+    return "".join([*pieces, report[start:]])
 
 
 def _plain_heading(heading: re.Match[str]) -> str:

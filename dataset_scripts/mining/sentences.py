@@ -41,7 +41,8 @@ _ADDRESS = frozenset({"www", "http", "https"})
 _SUFFIXES = frozenset({"com", "org", "net", "edu", "gov", "html", "dcm", "jpg", "png", "pdf", "txt", "nii"})
 # What answers the words before a question mark.
 _ANSWER = re.compile(
-    r"(?:(?:none|not) \w+|none|no|nil|absent|negative|yes|present|unlikely|possibly|no evidence)\s*(?:[.;,!]|$)",
+    r"(?:(?:none|not) \w+|none|no|nil|absent|negative|yes|present|unlikely|possibly|no evidence)"
+    r"\s*(?:[.;,!]|$)",
     re.IGNORECASE,
 )
 _NEXT_NUMBER = re.compile(r"\d{1,2}\.\s")

@@ -243,6 +243,10 @@ def test_coordinated_sides_are_told_apart(text: str, anatomies: set[str]) -> Non
         ("The pneumothorax is not significantly changed.", ""),
         ("No significant change in the pneumothorax.", ""),
         ("Large pneumothorax.", "severe"),
+        ("Previously large pneumothorax is now small.", "mild"),
+        ("The once large pneumothorax is now tiny.", "minimal"),
+        ("Pneumothorax: moderate, left.", "moderate"),
+        ("Pneumothorax: mild", "mild"),
         ("Trace pneumothorax.", "minimal"),
     ],
 )
@@ -292,7 +296,7 @@ def test_what_was_is_historical(text: str) -> None:
         ("Borderline heart size.", "Heart size is upper limits of normal.", "Borderline cardiomegaly.",
          "The heart is borderline enlarged."),
         ("Lungs are clear.", "No consolidation.", "No airspace disease.", "LUNGS: Clear.", "Clear lungs."),
-        ("Left pneumothorax.", "PTX on the left.", "L PTX.", "Pneumothorax, left."),
+        ("Left pneumothorax.", "PTX on the left.", "L PTX.", "Lt. PTX.", "Pneumothorax, left."),
         ("Right lower lobe pneumonia.", "PNA in the RLL.", "RLL PNA.", "Pneumonia in the right lower lobe."),
         ("No pleural effusion.", "Pleural effusion: none.", "No pleural fluid.", "Pleural spaces are clear."),
         ("Ground glass opacity.", "GGO.", "Ground-glass opacities."),
@@ -310,6 +314,7 @@ def test_phrasings_of_one_fact_have_the_same_entities(texts: tuple[str, ...]) ->
 
 def test_a_sharp_costophrenic_angle_denies_an_effusion_and_a_blunted_one_suggests_it() -> None:
     check("The costophrenic angles are sharp.", "effusion", status="absent")
+    check("Costophrenic angles are not blunted.", "effusion", status="absent")
     check("Blunted left costophrenic angle.", "effusion", status="possible", side="left")
 
 
@@ -334,6 +339,19 @@ def test_an_attribute_that_is_denied_is_none_of_the_entities() -> None:
 )
 def test_devices_are_read(text: str, concept: str) -> None:
     check(text, concept, kind="device", status="present")
+
+
+@pytest.mark.parametrize(
+    ("text", "concept"),
+    [
+        ("The endotracheal tube has been removed.", "endotracheal tube"),
+        ("Interval extubation.", "endotracheal tube"),
+        ("The central line was pulled.", "central venous catheter"),
+        ("Interval removal of the right chest tube.", "chest tube"),
+    ],
+)
+def test_a_device_that_was_removed_is_absent(text: str, concept: str) -> None:
+    check(text, concept, kind="device", status="absent")
 
 
 def test_a_reader_may_go_to_another_process() -> None:

@@ -189,12 +189,15 @@ def _styled(name: str, style: str) -> str:
         "line of its own": f"{name.upper()}\n",
         "blank before the colon": f"{name.upper()} : ",
         "no-break space": f"\xa0{name.upper()}:\xa0",
+        "brackets": f"[{name.upper()}]\n",
+        "capitals alone": f"{name.upper()} ",
     }[style]
 
 
 STYLES = (
     *("capitals", "title case", "lower case", "bold", "underscored", "tag", "hashes", "dash", "long dash"),
-    *("numbered", "line of its own", "blank before the colon", "no-break space"),
+    *("numbered", "line of its own", "blank before the colon", "no-break space", "brackets"),
+    "capitals alone",
 )
 
 
@@ -245,6 +248,16 @@ def test_a_sentence_that_begins_like_a_heading_is_none(text: str) -> None:
 def test_sections_in_one_line_are_parted() -> None:
     found = split_sections("INDICATION: Cough. FINDINGS: No effusion. Impression: Cardiomegaly.")
     assert found == {"indication": "Cough.", "findings": "No effusion.", "impression": "Cardiomegaly."}
+
+
+@pytest.mark.parametrize("aside", ["COMPARISON: None.", "Technique: portable film.", "History: cough."])
+@pytest.mark.parametrize("section", ["findings", "impression"])
+def test_an_aside_in_a_section_does_not_end_it(section: str, aside: str) -> None:
+    text = f"Heart enlarged. {aside} Left effusion."
+    assert split_sections(f"EXAM: Chest.\n{section.upper()}: {text}") == {
+        "examination": "Chest.",
+        section: text,
+    }
 
 
 def test_something_else_than_a_string_is_refused() -> None:
