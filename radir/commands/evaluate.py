@@ -21,7 +21,8 @@ Baselines = Annotated[
     list[str] | None,
     typer.Option(
         "--baseline",
-        help="random, oracle, biomedclip, medclip=PATH, pmc-clip, ct-clip, medsiglip, rad-dino, biovil-t, or "
+        help="random, oracle, oracle-content, frozen and frozen-centred (the tower of the first --model "
+        "before training), biomedclip, medclip=PATH, pmc-clip, ct-clip, medsiglip, rad-dino, biovil-t, or "
         "any user/model; NAME=ID_OR_PATH for weights of your own; may be repeated.",
     ),
 ]
@@ -113,12 +114,18 @@ def _rankers(
     from radir_eval.baselines import BASELINES, parse_baseline
     from radir_eval.rankers.radir_model import ModelEmbeddings
     from radir_eval.rankers.vectors import OracleRanker, ParquetEmbeddings, RandomRanker
+    from radir_eval.retrieval_split import CONTENT
 
     from modeling_radir.checks import unknown_name
 
     if not (models or baselines or embeddings):
         raise ValueError("there is nothing to rank by: give --model, --baseline or --embeddings")
-    references: dict[str, Any] = {"random": lambda: RandomRanker(seed), "oracle": OracleRanker}
+    references: dict[str, Any] = {
+        "random": lambda: RandomRanker(seed),
+        "oracle": OracleRanker,
+        "oracle-content": lambda: OracleRanker(relevance=CONTENT),
+    }
+    first = models[0] if models else None
     known = [*references, *BASELINES]
     for name in baselines:
         if name not in known and not ("=" in name or "/" in name or Path(name).is_dir()):
@@ -127,7 +134,9 @@ def _rankers(
         *(ModelEmbeddings(path, progress=progress) for path in models),
         *(ParquetEmbeddings(path) for path in embeddings),
         *(
-            references[name]() if name in references else parse_baseline(name, progress=progress)
+            references[name]()
+            if name in references
+            else parse_baseline(name, progress=progress, first_model=first)
             for name in baselines
         ),
     ]
