@@ -2,9 +2,9 @@
 
 Source folder: `indiana_reports.csv` (uid, MeSH, Problems, image, indication, comparison, findings,
 impression), `indiana_projections.csv` (uid, filename, projection), an `images/` folder and, optionally,
-`gold_labels.csv` (uid and one 0/1 column a label). There is one study a patient and no patient
-number, so the uid serves as both. The licence (CC BY-NC-ND 4.0) forbids redistribution: the built folder is
-for the machine it is built on.
+`gold_labels.csv` (uid and one 0/1 column a label). MeSH terms become labels too, see `open_i_mesh`. There is
+one study a patient and no patient number, so the uid serves as both. The licence (CC BY-NC-ND 4.0) forbids
+redistribution: the built folder is for the machine it is built on.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from dataset_scripts.sources.base import ImageRecord, Sharing, Skipped, option
 from dataset_scripts.sources.images import check_picture
+from dataset_scripts.sources.open_i_mesh import ANATOMIES, mesh_labels
 from dataset_scripts.sources.splits import split_of_subject
 from dataset_scripts.sources.tables import is_blank, read_source_table, stays_below
 
@@ -43,6 +44,7 @@ NO_UID = "the row has no uid"
 OUTSIDE = "the file name leads outside of images/"
 TWO_REPORTS = "two different reports have this uid"
 _REPORT_COLUMNS = ("uid", "findings", "impression")
+_MESH_COLUMN = "MeSH"
 _PROJECTION_COLUMNS = ("uid", "filename", "projection")
 _LABEL_VALUES = {"1": 1, "0": 0, "-1": -1}
 _HINT = "compare it with the public CSV layout of Open-i"
@@ -50,7 +52,7 @@ _HINT = "compare it with the public CSV layout of Open-i"
 
 @dataclass(frozen=True)
 class OpenIStudy:
-    """One study's rows: its report's sections, its images as (file name, view), its gold labels."""
+    """One study's rows: its report's sections, its images as (file name, view), its gold and MeSH labels."""
 
     uid: str
     findings: str
@@ -80,8 +82,8 @@ class OpenISource:
     homepage: ClassVar = "https://openi.nlm.nih.gov"
     sharing: ClassVar = Sharing.RESTRICTED
     volumes: ClassVar = False
-    label_anatomies: ClassVar[dict[str, str]] = LABEL_ANATOMIES
-    label_origin: ClassVar[str] = "Labels: set by people."
+    label_anatomies: ClassVar[dict[str, str]] = LABEL_ANATOMIES | ANATOMIES
+    label_origin: ClassVar[str] = "Labels: set by people; those named MeSH index the reports."
 
     def __post_init__(self) -> None:
         for option_name, choices in (("views", VIEWS), ("fallback", FALLBACKS)):
@@ -98,6 +100,7 @@ class OpenISource:
         """One job a study, in the order in which the projections file first names them."""
         reports, two = self._reports()
         labels = _gold_labels(self.source / "gold_labels.csv")
+        mesh = self._mesh_labels()
         images: dict[str, dict[str, str]] = {}
         for uid, name, view in _read_csv(self.source / "indiana_projections.csv", _PROJECTION_COLUMNS):
             if is_blank(uid) or not stays_below(name):
@@ -110,7 +113,9 @@ class OpenISource:
             if uid in two:
                 yield from (Skipped(name, TWO_REPORTS) for name in views)
             elif uid in reports:
-                yield OpenIStudy(uid, *reports[uid], tuple(views.items()), labels.get(uid, ()))
+                yield OpenIStudy(
+                    uid, *reports[uid], tuple(views.items()), labels.get(uid, ()) + mesh.get(uid, ())
+                )
             else:
                 yield from (Skipped(name, "no report with this uid") for name in views)
         yield from (Skipped(uid, "the report has no image") for uid in reports if uid not in images)
@@ -130,6 +135,13 @@ class OpenISource:
             if reports.setdefault(uid, texts) != texts:
                 two.add(uid)
         return reports, two
+
+    def _mesh_labels(self) -> dict[str, tuple[tuple[str, int], ...]]:
+        """uid -> its MeSH terms as labels; empty where the table has no such column."""
+        path = self.source / "indiana_reports.csv"
+        if _MESH_COLUMN not in read_source_table(path, hint=_HINT).columns:
+            return {}
+        return mesh_labels(dict(_read_csv(path, ("uid", _MESH_COLUMN))))
 
     def read(self, job: OpenIStudy) -> list[ImageRecord | Skipped]:
         """The wanted images of one study."""

@@ -1,7 +1,9 @@
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from dataset_scripts.mining.ontology import default_ontology
 from dataset_scripts.sources.base import ImageRecord, Skipped, skip_counts
 from dataset_scripts.sources.open_i import OpenISource
 from tests.made_up.open_i import open_i_tree, read_all
@@ -28,6 +30,27 @@ def test_frontal_views_by_default_and_lateral_ones_are_listed(tree: Path) -> Non
 def test_gold_labels_come_along(tree: Path) -> None:
     records, _ = read(tree)
     assert records[0].labels == {"Cardiomegaly": 1, "Effusion": 0}
+
+
+def test_mesh_terms_that_enough_reports_have_come_along(tree: Path) -> None:
+    cells = {str(uid): "Opacity/lung/base/left;Opacity/lung/apex;Cardiomegaly" for uid in range(1, 11)}
+    cells |= {"11": "normal", "12": "No Indexing"}
+    path = tree / "indiana_reports.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table["MeSH"] = [cells[uid] for uid in table["uid"]]
+    table.loc[table["uid"] == "1", "MeSH"] = "Opacity;Nodule"
+    table.to_csv(path, index=False)
+    records, _ = read(tree)
+    found = {record.study_id: record.labels for record in records}
+    assert found["2"] == {"Cardiomegaly": found["2"]["Cardiomegaly"], "Effusion": 0, "MeSH: Opacity": 1}
+    assert found["11"]["MeSH: Opacity"] == 0
+    assert "MeSH: Opacity" not in found["12"]
+    table.drop(columns="MeSH").to_csv(path, index=False)
+    assert all(len(record.labels) == 2 for record in read(tree)[0])
+
+
+def test_labels_name_anatomies_of_the_ontology() -> None:
+    assert set(OpenISource.label_anatomies.values()) <= {anatomy.name for anatomy in default_ontology()}
 
 
 def test_unreadable_and_missing_images_are_skipped_with_their_reason(tree: Path) -> None:
