@@ -36,7 +36,7 @@ LEVELS = {
     ],
     "radir_eval": [
         {"retrieval_split", "protocol", "fingerprint", "results_folder"},
-        {"rankers"},
+        {"rankers", "judgement"},
         {"baselines", "task_cache"},
         {"tasks"},
         {"statistics", "export"},

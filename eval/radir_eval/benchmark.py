@@ -4,7 +4,7 @@ The folder it writes, each file whole or not at all:
     results.json        every figure with its interval, the comparisons and the protocol
     tables.md           Tables 1, 2 and 3 of the paper, and the statistics
     tables.tex          the same, for a paper of one's own
-    per_query.parquet   model, task, anatomy, query_id, k, recall, ndcg
+    per_query.parquet   model, task, anatomy, query_id, k, recall, ndcg; chance_ and content_ of both; affirms
     examples.json       retrieved images of some queries, for the report
     heat_maps.json      heat-maps of some of these, as pictures, of the first model that can draw them
     manifest.json       which of these files, and of report.html, are there
@@ -16,7 +16,7 @@ Both hold what follows from models and dataset, and may be deleted at any time.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from dataset_scripts.building.built_dataset import BuiltDataset
 from dataset_scripts.plumbing.atomic import atomic_path
-from radir_eval.labels.precision_by_label import score_gold
+from radir_eval.labels.label_figures import score_labels
 from radir_eval.protocol import Protocol
 from radir_eval.rankers.encoder import open_all
 from radir_eval.rankers.terms import terms_of
@@ -45,14 +45,17 @@ from radir_eval.results_folder import (
     evaluation_folder,
     mark,
 )
-from radir_eval.retrieval_split import RetrievalSplit, unreadable
+from radir_eval.retrieval_split import CONTENT, RetrievalSplit, unreadable
+from radir_eval.statistics.strata import FURTHER, summarise_beside
 from radir_eval.statistics.summary import summarise
 from radir_eval.tables.latex import latex_tables
 from radir_eval.tables.paper_tables import markdown_tables
 from radir_eval.task_cache import TaskCache
-from radir_eval.tasks import TaskScores, score_tasks
+from radir_eval.tasks import TaskScores, by_paper, score_tasks
 
 logger = logging.getLogger(__name__)
+
+FIGURES = ("recall", "ndcg", "chance_recall", "chance_ndcg", "content_recall", "content_ndcg")
 
 __all__ = ["EXAMPLES", "PER_QUERY", "RESULTS", "TABLES", "Protocol", "evaluate_models"]
 
@@ -109,7 +112,7 @@ def _evaluate(
     scored = score_tasks(items, rankings, protocol, progress, parts)
     results = _results(items, rankers, rankings, scored, protocol, parts)
     shown = {ranker.name: rankings[ranker.name] for ranker in rankers if not ranker.reference} or rankings
-    examples = collect_examples(items, shown, scored, results["anatomies"], protocol)
+    examples = collect_examples(items, shown, by_paper(scored), results["anatomies"], protocol)
     _write(out, results, examples, items, scored)
     drawn = draw_heat_maps(items, shown, examples, parts, progress, heat_maps)  # last: the figures are safe
     _write_text(out / HEAT_MAPS, json.dumps(drawn, indent=1) + "\n")
@@ -127,13 +130,21 @@ def _results(
     parts: TaskCache,
 ) -> dict[str, Any]:
     references = [ranker.name for ranker in rankers if ranker.reference]
-    summary = summarise(items, scored, protocol, references)
-    gold = score_gold(items, rankings, protocol, parts)
+    summary = summarise(items, by_paper(scored), protocol, references)
+    summary[FURTHER] = []
+    for beside in (
+        summarise_beside(items, scored, protocol, references),
+        score_labels(items, rankings, protocol, parts),
+    ):
+        for name, block in beside.pop("models").items():
+            summary["models"][name] |= block
+        summary[FURTHER] += beside.pop("comparisons")
+        summary |= beside
     for ranker in rankers:
-        name, block = ranker.name, summary["models"][ranker.name]
-        block |= {"conditions": rankings[name].conditional, "reference": ranker.reference}
-        if name in gold:
-            block["gold_precision"] = gold[name]
+        summary["models"][ranker.name] |= {
+            "conditions": rankings[ranker.name].conditional,
+            "reference": ranker.reference,
+        }
     return {
         "dataset": items.dataset.name,
         "hub_dataset": items.dataset.hub_id,
@@ -180,9 +191,11 @@ def _write_per_query(path: Path, items: RetrievalSplit, scored: Sequence[TaskSco
     """One row a query and cut-off; null where a metric is not defined. A task of a model is a row group."""
     text = pa.dictionary(pa.int32(), pa.string())
     fields = {"model": text, "task": text, "anatomy": text, "query_id": pa.string(), "k": pa.int32()}
-    schema = pa.schema([*fields.items(), ("recall", pa.float64()), ("ndcg", pa.float64())])
+    figures = [(name, pa.float64()) for name in FIGURES]
+    schema = pa.schema([*fields.items(), *figures, ("affirms", pa.bool_())])
+    content = {(t.model, t.task, t.anatomy): t for t in scored if t.relevance == CONTENT}
     with pq.ParquetWriter(path, schema) as writer:
-        for task in scored:
+        for task in by_paper(scored):
             count, cuts = task.recall.shape
             constant = {"model": task.model, "task": task.task, "anatomy": task.anatomy}
             columns: dict[str, Any] = {
@@ -191,6 +204,19 @@ def _write_per_query(path: Path, items: RetrievalSplit, scored: Sequence[TaskSco
             }
             columns["query_id"] = pa.array(np.repeat(items.image_ids[task.queries], cuts), pa.string())
             columns["k"] = pa.array(np.tile(np.asarray(task.ks, dtype=np.int32), count))
-            columns["recall"] = pa.array(task.recall.ravel(), from_pandas=True)
-            columns["ndcg"] = pa.array(task.ndcg.ravel(), from_pandas=True)
+            values = _figures(task, content.get((task.model, task.task, task.anatomy)))
+            for name, found in zip(FIGURES, values, strict=True):
+                columns[name] = (
+                    pa.nulls(count * cuts, pa.float64())
+                    if found is None
+                    else pa.array(found.ravel(), from_pandas=True)
+                )
+            affirms = np.zeros(count, dtype=bool) if task.affirms is None else task.affirms
+            columns["affirms"] = pa.array(np.repeat(affirms, cuts))
             writer.write_table(pa.table(columns, schema=schema))
+
+
+def _figures(task: TaskScores, content: TaskScores | None) -> Iterator[np.ndarray | None]:
+    """A task's metrics (Q, K) in the order of FIGURES; None for those that it lacks."""
+    yield from (task.recall, task.ndcg, task.chance_recall, task.chance_ndcg)
+    yield from (None, None) if content is None else (content.recall, content.ndcg)

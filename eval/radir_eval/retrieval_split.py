@@ -12,8 +12,14 @@ import numpy as np
 
 from dataset_scripts.building.built_dataset import BuiltDataset
 from dataset_scripts.plumbing.bars import progress_bar
+from dataset_scripts.relevance.content import AFFIRMED
 
 WHOLE = ""  # the anatomy name that stands for the whole report, as in the dataset's `relevance` config
+PAPER, CONTENT = "paper", "content"  # the relevances to judge by
+NO_CONTENT = (
+    "Judged by the paper's relevance alone: the dataset's entities do not hold how many training reports "
+    "name each of them, which the relevance by content needs. Build the dataset again to have both."
+)
 
 
 class RetrievalSplit:
@@ -122,11 +128,58 @@ class RetrievalSplit:
         members = self.members(WHOLE)
         return np.sort(members[np.unique(self.study_numbers[members], return_index=True)[1]])
 
-    def relevance(self, anatomy: str, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """T (WHOLE) or T_Q (equation 3) between images: (Q, C) float32, NaN where a study has no text."""
-        rows = self.rows(anatomy)
-        block = self.dataset.engine.block(rows[queries], rows[candidates])
+    def relevance(
+        self, anatomy: str, queries: np.ndarray, candidates: np.ndarray, name: str = PAPER
+    ) -> np.ndarray:
+        """T (WHOLE) or T_Q (equation 3) between images: (Q, C) float32, NaN where a study has no text.
+
+        Raises:
+            ValueError: the name is not among `relevances`.
+        """
+        if name not in self.relevances:
+            raise ValueError(NO_CONTENT if name == CONTENT else f"there is no relevance {name!r}")
+        rows, engine = self.rows(anatomy), self._engines[name]
+        block = engine.block(rows[queries], rows[candidates])
         return np.clip(block, 0.0, 1.0)  # rounding, and rare opposite embeddings, may leave the scale
+
+    @property
+    def relevances(self) -> tuple[str, ...]:
+        """The names of the relevances that the dataset can be judged by; the paper's is always there."""
+        return tuple(self._engines)
+
+    @cached_property
+    def _engines(self) -> dict[str, Any]:
+        counted = self.dataset.engine.store.document_frequencies is not None
+        return {name: self.dataset.engine_for(name) for name in ((PAPER, CONTENT) if counted else (PAPER,))}
+
+    def affirms(self, anatomy: str) -> np.ndarray:
+        """Whether each image's text for an anatomy affirms a finding: (N,) bool; False without a text.
+
+        It does if one of its entities is an ABNORMALITY or a DISEASE.
+        """
+        rows = self.rows(anatomy)
+        return (rows >= 0) & self._text_affirms[rows]
+
+    @cached_property
+    def _text_affirms(self) -> np.ndarray:
+        """Of each text of the store: (T,) bool."""
+        store = self.dataset.engine.store
+        counted = np.zeros(len(store.entity_ids) + 1, dtype=np.int64)
+        np.cumsum(AFFIRMED[store.entity_types[store.entity_ids]], out=counted[1:])
+        return counted[store.indptr[1:]] > counted[store.indptr[:-1]]
+
+    @cached_property
+    def parents(self) -> dict[str, tuple[str, ...]]:
+        """The anatomies that each anatomy is directly part of."""
+        return {anatomy["name"]: tuple(anatomy["parent"]) for anatomy in self.anatomies}
+
+    def level(self, anatomy: str) -> int:
+        """How many steps an anatomy is below one that is part of nothing, by the shortest way up."""
+        level, above = 0, {anatomy}
+        while all(self.parents.get(name) for name in above):
+            above = {parent for name in above for parent in self.parents[name]}
+            level += 1
+        return level
 
     def excluded(
         self, queries: np.ndarray, candidates: np.ndarray, exclude_self: bool, exclude_same_subject: bool

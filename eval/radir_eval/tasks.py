@@ -1,29 +1,32 @@
 """Scores of every query in every task: images to images, to reports, and to images for each anatomy.
 
 Relevance is computed once for each task and block of queries, and shared by all models; a whole N x N matrix
-never exists.
+never exists. What the queries are judged by is told in `judgement`.
 """
 
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
-from radir_retrieval import PerQuery, retrieval_metrics
 
 from dataset_scripts.plumbing.bars import progress_bar
+from radir_eval.judgement import CHANCE, CREDIT, Judgement, judge_images
 from radir_eval.protocol import Protocol
 from radir_eval.rankers.vectors import Ranking
-from radir_eval.retrieval_split import WHOLE, RetrievalSplit
+from radir_eval.retrieval_split import PAPER, WHOLE, RetrievalSplit
 from radir_eval.task_cache import TaskCache
 
 IMAGE_TO_IMAGE, IMAGE_TO_REPORT, CONDITIONAL = "image_to_image", "image_to_report", "conditional"
 _BLOCK_CELLS = 2_000_000  # query x candidate cells at a time, about 100 MB of working memory
 
+_Part = dict[str, np.ndarray]  # what is kept of a model in a task
+
 
 @dataclass(frozen=True, eq=False)
 class TaskScores:
-    """Every query's metrics of one model in one task.
+    """Every query's metrics of one model in one task, by one relevance.
 
     Attributes:
         model: the ranker's name.
@@ -33,6 +36,11 @@ class TaskScores:
         queries: (Q,) int64, positions in the items.
         n_candidates: the size of the gallery, before exclusions.
         recall, ndcg: (Q, K) float64, NaN where not defined.
+        chance_recall, chance_ndcg: (Q, K) float64, what a random order reaches; None if not known.
+        affirms: (Q,) bool, whether the query's text affirms a finding; None if not known.
+        relevance: the name of the relevance.
+        credit, chance_credit: (Q, K) float64, hits with those at a parent in part, see `judgement`; None
+            where the anatomy has no parent.
     """
 
     model: str
@@ -43,6 +51,49 @@ class TaskScores:
     n_candidates: int
     recall: np.ndarray
     ndcg: np.ndarray
+    chance_recall: np.ndarray | None = None
+    chance_ndcg: np.ndarray | None = None
+    affirms: np.ndarray | None = None
+    relevance: str = PAPER
+    credit: np.ndarray | None = None
+    chance_credit: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls, part: _Part, relevance: str, model: str, task: str, anatomy: str, ks: tuple[int, ...]
+    ) -> "TaskScores":
+        """From what is kept of a model in a task."""
+        return cls(
+            model,
+            task,
+            anatomy,
+            ks,
+            part["queries"],
+            int(part["n_candidates"]),
+            part[f"{relevance}_recall"],
+            part[f"{relevance}_ndcg"],
+            part[f"{CHANCE}{relevance}_recall"],
+            part[f"{CHANCE}{relevance}_ndcg"],
+            part["affirms"],
+            relevance,
+            part.get(CREDIT) if relevance == PAPER else None,
+            part.get(f"{CHANCE}{CREDIT}") if relevance == PAPER else None,
+        )
+
+    def only(self, wanted: np.ndarray) -> "TaskScores":
+        """The same of some of the queries: wanted (Q,) bool."""
+        names = (
+            "queries",
+            "recall",
+            "ndcg",
+            "chance_recall",
+            "chance_ndcg",
+            "affirms",
+            "credit",
+            "chance_credit",
+        )
+        found = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: value[wanted] for name, value in found.items() if value is not None})
 
     @property
     def n_with_correct(self) -> int:
@@ -57,7 +108,8 @@ def score_tasks(
     progress: bool = True,
     parts: TaskCache | None = None,
 ) -> list[TaskScores]:
-    """All tasks of all models: images to images, images to reports, then each anatomy that two images have.
+    """All tasks of all models by each relevance: images to images, to reports, then to images for each
+    anatomy that two images have.
 
     Args:
         items: the split.
@@ -83,6 +135,11 @@ def score_tasks(
             "there is nothing to rank"
         )
     return scored
+
+
+def by_paper(scored: Iterable[TaskScores]) -> list[TaskScores]:
+    """Those by the paper's relevance."""
+    return [task for task in scored if task.relevance == PAPER]
 
 
 def task_anatomies(items: RetrievalSplit) -> list[str]:
@@ -135,7 +192,7 @@ def _score(
     parts: TaskCache | None,
 ) -> list[TaskScores]:
     """All models in one task; what `parts` has is not computed again."""
-    found: dict[str, dict[str, np.ndarray]] = {}
+    found: dict[str, _Part] = {}
     for name in rankings:
         part = None if parts is None else parts.load(name, task, anatomy)
         if part is not None:
@@ -149,55 +206,76 @@ def _score(
                 parts.save(part, name, task, anatomy)
     ks = protocol.ks_conditional if task == CONDITIONAL else protocol.ks_unconditional
     return [
-        TaskScores(
-            name, task, anatomy, ks, part["queries"], int(part["n_candidates"]), part["recall"], part["ndcg"]
-        )
-        for name, part in ((name, found[name]) for name in rankings if name in found)
+        TaskScores.of(found[name], relevance, name, task, anatomy, ks)
+        for relevance in items.relevances
+        for name in rankings
+        if name in found
     ]
 
 
 def _score_images(
     items: RetrievalSplit, rankings: Mapping[str, Ranking], protocol: Protocol, anatomy: str
-) -> dict[str, dict[str, np.ndarray]]:
-    """Images to images: model -> queries, n_candidates, recall, ndcg."""
+) -> dict[str, _Part]:
+    """Images to images."""
     gallery = gallery_of(items, anatomy, protocol)
     if len(gallery) < 2:
         return {}
-    ks = protocol.ks_conditional if anatomy else protocol.ks_unconditional
-    blocks: dict[str, list[PerQuery]] = {name: [] for name in rankings}
+    blocks = _Blocks(list(rankings))
     for queries in blocks_of(gallery, len(gallery)):
-        relevance = relevance_block(items, anatomy, queries, gallery, protocol)
-        for name, ranking in rankings.items():
-            scores = ranking.scores(anatomy or None, queries, gallery)
-            blocks[name].append(retrieval_metrics(scores, relevance, ks, protocol.threshold, protocol.strict))
-    return {name: _joined(gallery, len(gallery), of_model) for name, of_model in blocks.items()}
+        judgement = judge_images(items, anatomy, queries, gallery, protocol)
+        scores = (
+            (name, ranking.scores(anatomy or None, queries, gallery)) for name, ranking in rankings.items()
+        )
+        blocks.add(judgement, scores)
+    return blocks.parts(gallery, len(gallery), items.affirms(anatomy)[gallery])
 
 
 def _score_reports(
     items: RetrievalSplit, rankings: Mapping[str, Ranking], protocol: Protocol, anatomy: str
-) -> dict[str, dict[str, np.ndarray]]:
+) -> dict[str, _Part]:
     """Images to reports; the paired report is the correct item, so nobody is excluded (section 5.2)."""
     images, reports = report_task(items)
     if len(reports) < 2:
         return {}
     able = [name for name, r in rankings.items() if r.report_scores(images[:1], reports) is not None]
-    blocks: dict[str, list[PerQuery]] = {name: [] for name in able}
+    blocks = _Blocks(able)
     for queries in blocks_of(images, len(reports)) if able else ():
-        relevance = items.relevance(anatomy, queries, reports)
+        relevance = {name: items.relevance(anatomy, queries, reports, name) for name in items.relevances}
         paired = paired_reports(items, queries, reports)
-        for name in able:
-            scores = rankings[name].report_scores(queries, reports)
-            assert scores is not None
-            blocks[name].append(
-                retrieval_metrics(scores, relevance, protocol.ks_unconditional, correct=paired)
-            )
-    return {name: _joined(images, len(reports), of_model) for name, of_model in blocks.items()}
+        judgement = Judgement(relevance, protocol.ks_unconditional, protocol, paired)
+        blocks.add(judgement, ((name, _report_scores(rankings[name], queries, reports)) for name in able))
+    return blocks.parts(images, len(reports), items.affirms(anatomy)[images])
 
 
-def _joined(queries: np.ndarray, n_candidates: int, blocks: list[PerQuery]) -> dict[str, np.ndarray]:
-    return {
-        "queries": queries,
-        "n_candidates": np.array(n_candidates),
-        "recall": np.concatenate([block.recall for block in blocks]),
-        "ndcg": np.concatenate([block.ndcg for block in blocks]),
-    }
+def _report_scores(ranking: Ranking, queries: np.ndarray, reports: np.ndarray) -> np.ndarray:
+    scores = ranking.report_scores(queries, reports)
+    assert scores is not None
+    return scores
+
+
+class _Blocks:
+    """The metrics of models, gathered block of queries by block; those of chance are all models'."""
+
+    def __init__(self, models: list[str]) -> None:
+        self._models: dict[str, dict[str, list[np.ndarray]]] = {name: defaultdict(list) for name in models}
+        self._shared: dict[str, list[np.ndarray]] = defaultdict(list)
+
+    def add(self, judgement: Judgement, scores: Iterable[tuple[str, np.ndarray]]) -> None:
+        """Judge a block: of each model its scores (Q, C), taken one by one."""
+        for what, values in judgement.chance().items():
+            self._shared[what].append(values)
+        for name, of_model in scores:
+            for what, values in judgement.measure(of_model).items():
+                self._models[name][what].append(values)
+
+    def parts(self, queries: np.ndarray, n_candidates: int, affirms: np.ndarray) -> dict[str, _Part]:
+        """By model all that is kept of it in the task, in one order of memory: sums depend on it."""
+        about = {"queries": queries, "n_candidates": np.array(n_candidates), "affirms": affirms}
+        return {
+            name: about
+            | {
+                what: np.ascontiguousarray(np.concatenate(blocks))
+                for what, blocks in {**self._shared, **own}.items()
+            }
+            for name, own in self._models.items()
+        }

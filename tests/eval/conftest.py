@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from dataset_scripts.relevance.entities import ENTITY_TYPES
 from dataset_scripts.sources.base import Sharing
 
 ANATOMIES = ("lung", "heart", "left pleura", "right pleura", "trachea")
@@ -20,17 +21,31 @@ REGIONS = {
     "right pleura": "Pleura",
     "trachea": "Airway",
 }
+PARENTS = {"left pleura": ["lung"], "right pleura": ["lung"]}
 SHARE = {"lung": 1.0, "heart": 0.9, "left pleura": 0.7, "right pleura": 0.5, "trachea": 0.15}
 WORDS = ("clear", "mildly abnormal", "abnormal", "markedly abnormal")
 
 
 class FakeStore:
-    """Text rows of (study, anatomy) with a severity 0 .. 3 each; relevance 1 - difference / 3."""
+    """Text rows of (study, anatomy) with a severity 0 .. 3 each; relevance 1 - difference / 3.
 
-    def __init__(self) -> None:
+    A text has one entity, which affirms a finding where the severity is above 1.
+    """
+
+    def __init__(self, counted: bool = True) -> None:
         self.texts: list[str] = []
         self.severity: list[float] = []
         self.keys: dict[tuple[str, str], int] = {}
+        self.document_frequencies = np.ones(2, np.int32) if counted else None
+        self.entity_types = np.array([ENTITY_TYPES.index("NON-ABNORMALITY"), ENTITY_TYPES.index("DISEASE")])
+
+    @property
+    def entity_ids(self) -> np.ndarray:
+        return (np.array(self.severity) > 1).astype(np.int64)
+
+    @property
+    def indptr(self) -> np.ndarray:
+        return np.arange(len(self.texts) + 1)
 
     def add(self, study: str, anatomy: str, text: str, severity: float) -> None:
         self.keys[study, anatomy] = len(self.texts)
@@ -48,12 +63,23 @@ class FakeStore:
 
 
 class FakeEngine:
-    def __init__(self, store: FakeStore) -> None:
-        self.store = store
+    """By content, two texts without a finding are alike, and one with a finding and one without are not."""
+
+    def __init__(self, store: FakeStore, relevance: str = "paper") -> None:
+        self.store, self.relevance = store, relevance
+
+    def also(self, relevance: str) -> "FakeEngine":
+        return FakeEngine(self.store, relevance)
 
     def block(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         severity = np.append(self.store.severity, np.nan)  # row -1 takes the NaN
-        return (1 - np.abs(severity[rows][:, None] - severity[columns][None, :]) / 3).astype(np.float32)
+        left, right = severity[rows][:, None], severity[columns][None, :]
+        alike = (1 - np.abs(left - right) / 3).astype(np.float32)
+        if self.relevance == "paper":
+            return alike
+        by_convention = np.where((left > 1) == (right > 1), np.float32(1), np.float32(0))
+        found = np.where((left > 1) & (right > 1), alike, by_convention)
+        return np.where(np.isnan(alike), np.float32(np.nan), found)
 
 
 class FakeDataset:
@@ -61,9 +87,16 @@ class FakeDataset:
 
     name, hub_id, splits, holds_volumes = "fake-cxr", None, ("train", "test"), False
 
-    def __init__(self, n_studies: int = 60, seed: int = 0, size: int = 48, labelled: bool = True) -> None:
+    def __init__(
+        self,
+        n_studies: int = 60,
+        seed: int = 0,
+        size: int = 48,
+        labelled: bool = True,
+        counted: bool = True,
+    ) -> None:
         rng = np.random.default_rng(seed)
-        store, rows = FakeStore(), []
+        store, rows = FakeStore(counted), []
         self.severity: dict[tuple[str, str], int] = {}
         for number in range(n_studies):
             study = f"s{number:04d}"
@@ -89,7 +122,9 @@ class FakeDataset:
         self._studies = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
         self.engine = FakeEngine(store)
         self._labelled = labelled
-        self.digest = f"{n_studies} studies of {size} pixels, seed {seed}, labels {labelled}"
+        self.digest = (
+            f"{n_studies} studies of {size} pixels, seed {seed}, labels {labelled}, counted {counted}"
+        )
         self.facts = SimpleNamespace(
             name="fake-cxr",
             label_origin="Labels: made up.",
@@ -98,6 +133,9 @@ class FakeDataset:
             homepage="https://example.org",
         )
 
+    def engine_for(self, relevance: str) -> Any:
+        return self.engine if relevance == "paper" else self.engine.also(relevance)
+
     def studies(self, split: str) -> datasets.Dataset:
         return self._studies
 
@@ -105,7 +143,10 @@ class FakeDataset:
         return row["image"]
 
     def anatomies(self) -> list[dict[str, Any]]:
-        return [{"name": name, "parent": [], "region": REGIONS[name], "synonyms": []} for name in ANATOMIES]
+        return [
+            {"name": name, "parent": PARENTS.get(name, []), "region": REGIONS[name], "synonyms": []}
+            for name in ANATOMIES
+        ]
 
     def labels(self) -> pd.DataFrame | None:
         if not self._labelled:

@@ -103,7 +103,10 @@ def test_anatomies_with_too_few_queries_are_listed_and_left_out(run: SimpleNames
 
 def test_per_query_rows_average_to_the_results(run: SimpleNamespace) -> None:
     rows = pd.read_parquet(run.out / "per_query.parquet")
-    assert list(rows.columns) == ["model", "task", "anatomy", "query_id", "k", "recall", "ndcg"]
+    assert list(rows.columns) == [
+        *("model", "task", "anatomy", "query_id", "k", "recall", "ndcg", "chance_recall", "chance_ndcg"),
+        *("content_recall", "content_ndcg", "affirms"),
+    ]
     means = (
         rows[rows.task == "conditional"]
         .groupby(["model", "anatomy", "k"], observed=True)[["recall", "ndcg"]]
@@ -197,31 +200,36 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
-# Calls for 4 rankers: 4 of images to images, 2 of images to reports, 4 for each of 5 anatomies.
-@pytest.mark.parametrize(("calls", "again"), [(0, 0), (3, 3), (4 + 2 + 3 * 4 + 1, 1)])
+# Calls for 4 rankers and for chance, by two relevances: of images to images, of images to reports (which two
+# of the rankers can), and for each anatomy, with a third for the two that are part of another.
+WHOLE, REPORTS, ANATOMY, PART = 2 * 5, 2 * 3, 2 * 5, 3 * 5
+
+
+@pytest.mark.parametrize(("calls", "again"), [(0, 0), (3, 3), (WHOLE + REPORTS + 2 * ANATOMY + 1, 1)])
 def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(
     calls: int, again: int, run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = interrupt_after(monkeypatch, "radir_eval.tasks.retrieval_metrics", calls)
+    before = interrupt_after(monkeypatch, "radir_eval.judgement.retrieval_metrics", calls)
     with pytest.raises(Interrupted):
         evaluate_models(run.dataset, "test", run.rankers, PROTOCOL, tmp_path / "out", progress=False)
     assert not any((tmp_path / "out").glob("[!.]*"))
     monkeypatch.undo()
-    after = interrupt_after(monkeypatch, "radir_eval.tasks.retrieval_metrics", -1)
+    after = interrupt_after(monkeypatch, "radir_eval.judgement.retrieval_metrics", -1)
     evaluate_models(run.dataset, "test", run.rankers, PROTOCOL, tmp_path / "out", progress=False)
     assert content(tmp_path / "out") == content(run.out)
-    assert len(before) + len(after) == 4 + 2 + 5 * 4 + again  # the task that was interrupted starts again
+    total = WHOLE + REPORTS + 3 * ANATOMY + 2 * PART
+    assert len(before) + len(after) == total + again  # the task that was interrupted starts again
 
 
 def test_what_an_evaluation_knows_serves_the_next_one(
     run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluate_models(run.dataset, "test", run.rankers[:2], PROTOCOL, tmp_path, progress=False)
-    scored = interrupt_after(monkeypatch, "radir_eval.tasks.retrieval_metrics", -1)
+    scored = interrupt_after(monkeypatch, "radir_eval.judgement.retrieval_metrics", -1)
     evaluate_models(run.dataset, "test", run.rankers[:2], PROTOCOL, tmp_path, progress=False)
     assert scored == []
     evaluate_models(run.dataset, "test", run.rankers, PROTOCOL, tmp_path, progress=False)
-    assert len(scored) == 2 * 7  # of the two new rankers: two tasks of whole images, five anatomies
+    assert len(scored) == 3 * (2 * 5 + 3 * 2)  # of the two new rankers and chance: two tasks, five anatomies
     assert content(tmp_path) == content(run.out)
 
 
@@ -233,7 +241,7 @@ def test_what_has_changed_is_computed_again(
 ) -> None:
     dataset, protocol = helpers.FakeDataset(n_studies=30), PROTOCOL
     path = helpers.write_vectors(tmp_path / "v.parquet", dataset, *dataset.knowing_vectors(0.1))
-    out, scored = tmp_path / "out", interrupt_after(monkeypatch, "radir_eval.tasks.retrieval_metrics", -1)
+    out, scored = tmp_path / "out", interrupt_after(monkeypatch, "radir_eval.judgement.retrieval_metrics", -1)
     evaluate_models(dataset, "test", [ParquetEmbeddings(path)], protocol, out, progress=False)
     before = len(scored)
     if change == "protocol":

@@ -1,13 +1,14 @@
 """Published models as baselines, each behind one interface, by name or by id.
 
 `base` is the interface; `weights`, `bert`, `images` and `from_file` help several; `biomedclip`, `medclip`,
-`pmcclip` (`pmcclip_resnet`), `ctclip`, `biovilt` and `transformers_models` are the models.
+`pmcclip` (`pmcclip_resnet`), `ctclip`, `biovilt`, `transformers_models` and `frozen` are the models.
 
 biomedclip       open_clip (the extra `baselines`); from the Hub, or a folder
 medclip          PATH of medclip-vit-pretrained.zip or its folder
 pmc-clip         from the Hub, or checkpoint.pt; pmc-clip-demo: as public demos read the same file
 ct-clip          CT volumes; from the Hub (gated), or CT-CLIP_v2.pt
 medsiglip, rad-dino, biovil-t      from the Hub, or a folder
+frozen, frozen-centred             the image tower of the first --model before its training, or =ID_OR_FOLDER
 USER/MODEL or FOLDER               any CLIP- or SigLIP-type or image-only model of transformers
 """
 
@@ -22,6 +23,7 @@ from radir_eval.baselines.base import Baseline, BaselineEmbeddings
 from radir_eval.baselines.biomedclip import BiomedCLIP
 from radir_eval.baselines.biovilt import BioViLT
 from radir_eval.baselines.ctclip import CTCLIP
+from radir_eval.baselines.frozen import CENTRED, CentredEmbeddings, FrozenTower
 from radir_eval.baselines.medclip import MedCLIP
 from radir_eval.baselines.pmcclip import PMCCLIP, PMCCLIPDemo
 from radir_eval.baselines.transformers_models import MedSigLIP, RadDINO, TransformersBaseline
@@ -39,15 +41,21 @@ BASELINES: Mapping[str, type[Baseline]] = MappingProxyType(
             RadDINO,
             BioViLT,
             TransformersBaseline,
+            FrozenTower,
         )
     }
+    | {CENTRED: FrozenTower}
 )
 
 __all__ = ["BASELINES", "Baseline", "BaselineEmbeddings", "parse_baseline"]
 
 
 def parse_baseline(
-    text: str, batch_size: int = 32, device: str | torch.device | None = None, progress: bool = True
+    text: str,
+    batch_size: int = 32,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+    first_model: str | None = None,
 ) -> BaselineEmbeddings:
     """The ranker that the command line names.
 
@@ -57,6 +65,7 @@ def parse_baseline(
         batch_size: images, and report texts, at a time.
         device: by default a GPU if there is one.
         progress: show progress bars.
+        first_model: folder or Hub id of the RadIR model whose tower `frozen` is, where it names none.
 
     Raises:
         ValueError: the name is not known, or a package or file is missing.
@@ -66,7 +75,12 @@ def parse_baseline(
         'rad-dino'
     """
     kind, location, called = _named(text)
-    return BaselineEmbeddings(kind, location, called, batch_size, device, progress)
+    encoder = BaselineEmbeddings
+    if kind is FrozenTower:
+        location = location or first_model
+        if text.partition("=")[0] == CENTRED:
+            encoder, called = CentredEmbeddings, CENTRED
+    return encoder(kind, location, called, batch_size, device, progress)
 
 
 def _named(text: str) -> tuple[type[Baseline], str | None, str | None]:

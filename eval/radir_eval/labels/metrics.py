@@ -1,4 +1,4 @@
-"""Precision@k and average precision where a candidate either shares the query's label or does not.
+"""Precision@k, average precision and AUC where a candidate either shares the query's label or does not.
 
 Candidates of exactly equal score are taken in expectation over their random order, as in the other metrics.
 Average precision is the mean, over the positive candidates, of the precision at their positions in the full
@@ -9,6 +9,9 @@ r + 1 + (j - 1)(p - 1)/(m - 1) are expected (McSherry and Najork, 2008): the gro
     p / m * (r + 1 + (j - 1) (p - 1) / (m - 1)) / (s + j).
 
 Without ties that is scikit-learn's `average_precision_score`, which counts a group of ties from its end.
+
+The AUC is the probability that a positive candidate stands before a negative one, ties counted half
+(scikit-learn's `roc_auc_score` of the query's scores).
 """
 
 from typing import NamedTuple
@@ -19,10 +22,12 @@ POSITIVE, NEGATIVE, UNKNOWN = 1, 0, -1  # values of a label; who is unknown is n
 
 
 class LabelScores(NamedTuple):
-    """Metrics of Q queries; NaN without any candidate and, for average precision, without a positive one."""
+    """Metrics of Q queries; NaN without any candidate; average precision without a positive one, the AUC
+    without one of each kind."""
 
     precision: np.ndarray  # (Q,) float64
     average_precision: np.ndarray  # (Q,) float64
+    auc: np.ndarray  # (Q,) float64
 
 
 class RankedBlock:
@@ -65,11 +70,21 @@ class RankedBlock:
         count, total = place[:, -1], positive.sum(axis=1)
         top = (chance * (candidate & (place <= k))).sum(axis=1)
         gained = (chance * hits / np.maximum(place, 1)).sum(axis=1)
+        ranks = (chance * place * candidate).sum(axis=1)  # of the positives
         nothing = np.full(len(rows), np.nan)
         return LabelScores(
             np.divide(top, np.minimum(count, k), out=nothing.copy(), where=count > 0),
-            np.divide(gained, total, out=nothing, where=total > 0),
+            np.divide(gained, total, out=nothing.copy(), where=total > 0),
+            _auc(ranks, total, count - total),
         )
+
+
+def _auc(ranks: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
+    """From the sum of the positives' ranks (1 is best) and both numbers, each (Q,): (Q,) float64."""
+    pairs = positives * negatives
+    wrong = ranks - positives * (positives + 1) / 2  # pairs whose negative stands before
+    share = np.divide(wrong, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+    return 1.0 - share
 
 
 def _in_expectation(
@@ -96,10 +111,14 @@ def chance_level(candidates: np.ndarray, positives: np.ndarray) -> LabelScores:
         positives: (Q,) int, p of them that share its label.
 
     Returns:
-        LabelScores: p / n, and c + H(n) / n (1 - c) with c = (p - 1) / (n - 1) and H the harmonic numbers.
+        LabelScores: p / n; c + H(n) / n (1 - c) with c = (p - 1) / (n - 1) and H the harmonic numbers; 1 / 2.
     """
     n, p = np.asarray(candidates, dtype=np.int64), np.asarray(positives, dtype=np.int64)
     harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, n.max(initial=0) + 1))])[n]
     share = (p - 1) / np.maximum(n - 1, 1)
     average = share + harmonic / np.maximum(n, 1) * (1 - share)
-    return LabelScores(np.where(n > 0, p / np.maximum(n, 1), np.nan), np.where(p > 0, average, np.nan))
+    return LabelScores(
+        np.where(n > 0, p / np.maximum(n, 1), np.nan),
+        np.where(p > 0, average, np.nan),
+        np.where((p > 0) & (p < n), 0.5, np.nan),
+    )

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from radir_eval.retrieval_split import WHOLE, RetrievalSplit
+from radir_eval.retrieval_split import NO_CONTENT, PAPER, WHOLE, RetrievalSplit
 
 # Cosines are computed in float64 and cut here: equal vectors tie exactly, whatever the order of summation.
 _SCORE_DECIMALS = 12
@@ -350,33 +350,44 @@ class _RandomVectors(EmbeddingRanking):
 
 
 class OracleRanker(Ranker):
-    """Ranks by the relevance itself: NDCG and Recall of 1, the ceiling of the benchmark."""
+    """Ranks by a relevance itself. By the paper's, Recall and NDCG are 1: the ceiling of the benchmark.
+
+    By content it is the ceiling of who knows all findings and no wording.
+
+    Args:
+        name: in results; by default "oracle", or "oracle-content".
+        relevance: PAPER or CONTENT.
+    """
 
     reference = True
 
-    def __init__(self, name: str = "oracle") -> None:
-        self.name = name
+    def __init__(self, name: str | None = None, relevance: str = PAPER) -> None:
+        self.name = name or ("oracle" if relevance == PAPER else f"oracle-{relevance}")
+        self.relevance = relevance
 
     def fingerprint(self) -> str:
-        return "the relevance itself"
+        return "the relevance itself" if self.relevance == PAPER else f"the relevance {self.relevance}"
 
     def open(self, items: RetrievalSplit) -> Ranking:
-        return _Oracle(items)
+        if self.relevance not in items.relevances:
+            raise ValueError(f"{self.name} cannot rank {items.dataset.name}. {NO_CONTENT}")
+        return _Oracle(items, self.relevance)
 
 
 class _Oracle(Ranking):
     conditional = True
 
-    def __init__(self, items: RetrievalSplit) -> None:
-        self._items = items
+    def __init__(self, items: RetrievalSplit, relevance: str) -> None:
+        self._items, self._relevance = items, relevance
 
     def scores(self, anatomy: str | None, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        relevance = self._items.relevance(anatomy or WHOLE, queries, candidates)
+        relevance = self._items.relevance(anatomy or WHOLE, queries, candidates, self._relevance)
         return np.where(np.isnan(relevance), -1.0, relevance)
 
     def report_scores(self, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        scores = self.scores(None, queries, candidates)
+        if self._relevance != PAPER:
+            return scores  # which knows no wording, so the paired report is one of many
         # The paired report stands before others of equal relevance (the same words in another study).
         studies = self._items.study_numbers
-        return self.scores(None, queries, candidates) + (
-            studies[queries][:, None] == studies[candidates][None, :]
-        )
+        return scores + (studies[queries][:, None] == studies[candidates][None, :])

@@ -27,12 +27,13 @@ from radir_eval.statistics.summary import MACRO
 from radir_eval.tables.paper_tables import (
     TASK_TITLES,
     Table,
-    all_tables,
     introduction,
+    paper_tables,
     percent,
     summary,
     with_interval,
 )
+from radir_eval.tables.strata_tables import strata_tables
 
 _TEMPLATE = "page.html.j2"
 _FORBIDDEN = {
@@ -99,9 +100,11 @@ def render(
         introduction=introduction(results),
         notice=sharing_notice(items.dataset),
         looks=looks(results),
+        strata=[part for table in strata_tables(results) for part in _parts(table)],
+        notes=results.get("notes", ()),
         headline=_headline(results),
         summary=summary(results),
-        tables=[part for table in all_tables(results) for part in _parts(table)],
+        tables=[part for table in paper_tables(results) for part in _parts(table)],
         head_to_tail=head_to_tail(results),
         gains=gains(results),
         sheets=sheets,

@@ -1,3 +1,6 @@
-"""From the metrics of single queries to figures: `estimates` and `bootstrap` for means with intervals,
-`randomisation` and `comparisons` for differences, and `summary`, which gathers them for results.json.
+"""From the metrics of single queries to figures.
+
+`estimates` and `bootstrap` make means with intervals, `macros` means over groups, `skill` figures without
+chance, `randomisation` and `comparisons` differences; `summary` gathers them for results.json, and `strata`
+what stands beside the paper's figures.
 """

@@ -12,25 +12,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from radir_eval.statistics.bootstrap import intervals
-from radir_eval.statistics.estimates import Estimate, metric_names, number
+from radir_eval.statistics.estimates import Estimate, Figures, number
 from radir_eval.statistics.randomisation import PatientParts, effect_sizes, holm, p_values
 
 
 class Compared(NamedTuple):
     """A model in one task: its figures, and what each patient adds to them."""
 
-    estimate: Estimate
+    estimate: Estimate | Figures
     parts: PatientParts
 
 
 class Difference(NamedTuple):
-    """Of model a from model b in the 2K metrics of a task."""
+    """Of model a from model b in the M metrics of a task."""
 
-    mean: np.ndarray  # (2K,) float64, a - b
-    ci95: np.ndarray  # (2K, 2) float64
+    mean: np.ndarray  # (M,) float64, a - b
+    ci95: np.ndarray  # (M, 2) float64
 
     @classmethod
-    def between(cls, a: Estimate, b: Estimate) -> "Difference":
+    def between(cls, a: Estimate | Figures, b: Estimate | Figures) -> "Difference":
         """Each difference within the same draws of patients."""
         return cls(a.mean - b.mean, intervals(a.draws - b.draws))
 
@@ -72,7 +72,7 @@ def compare(
             parts = found[a].parts.minus(found[b].parts)
             differences.append(parts.part)
             effects = effect_sizes(parts)
-            for column, metric in enumerate(metric_names(found[a].estimate.ks)):
+            for column, metric in enumerate(found[a].estimate.names):
                 row = {"a": a, "b": b, "task": task, "metric": metric, **difference.row(a, b, column)}
                 rows.append({**row, "effect_size": number(effects[column]), "n": int(parts.present.sum())})
     if rows:
@@ -117,7 +117,7 @@ class Wins:
         if len(own) < 2:
             return []
         pairs = {(a, b): Difference.between(own[a], own[b]) for a, b in combinations(own, 2)}
-        metrics = metric_names(next(iter(own.values())).ks)
+        metrics = next(iter(own.values())).names
         for column, metric in enumerate(metrics):
             self._count(scope, metric.split("@")[0], column, own, pairs)
         return [

@@ -1,5 +1,6 @@
 """A figure and its bootstrap draws: means over queries, and averages over groups of them in both senses."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,41 @@ def metric_names(ks: tuple[int, ...]) -> list[str]:
     return [f"{metric}@{k}" for metric in ("recall", "ndcg") for k in ks]
 
 
+def chance_of(task: TaskScores) -> np.ndarray:
+    """What a random order reaches in those columns: (Q, 2K) float64, NaN where it is not known."""
+    if task.chance_recall is None or task.chance_ndcg is None:
+        return np.full((len(task.queries), 2 * len(task.ks)), np.nan)
+    return np.concatenate([task.chance_recall, task.chance_ndcg], axis=1)
+
+
+def column_means(values: np.ndarray) -> np.ndarray:
+    """Means of what is defined: (Q, M) float -> (M,), NaN where nothing is."""
+    return _ratio(*_sums(values))
+
+
+@dataclass(frozen=True, eq=False)
+class Figures:
+    """Named figures of a model with their bootstrap draws.
+
+    Attributes:
+        names: M names.
+        mean: (M,) float64.
+        draws: (B, M) float64, the same in each resample.
+    """
+
+    names: Sequence[str]
+    mean: np.ndarray
+    draws: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        """NAME and NAME_ci95 of each; None where not defined."""
+        found = intervals(self.draws)
+        result: dict[str, Any] = {}
+        for name, value, ends in zip(self.names, self.mean, found, strict=True):
+            result |= {name: number(value), f"{name}_ci95": [number(bound) for bound in ends]}
+        return result
+
+
 @dataclass(frozen=True, eq=False)
 class Estimate:
     """Means over queries, or averages of them, with their bootstrap draws.
@@ -38,20 +74,28 @@ class Estimate:
         ks: the K cut-offs.
         mean: (2K,) float64: Recall at each cut-off, then NDCG at each.
         draws: (B, 2K) float64, the same in each resample.
+        chance: (2K,) float64, the same of a random order; NaN where it is not known.
     """
 
     ks: tuple[int, ...]
     mean: np.ndarray
     draws: np.ndarray
+    chance: np.ndarray
+
+    @property
+    def names(self) -> Sequence[str]:
+        """recall@k of each cut-off, then ndcg@k."""
+        return metric_names(self.ks)
 
     @classmethod
     def of(cls, task: TaskScores, drawn: Draws) -> "Estimate":
         """The means over a task's queries."""
-        total, count = _sums(table_of(task))
-        return cls(task.ks, _ratio(total, count), drawn.means())
+        mean, chance = column_means(table_of(task)), column_means(chance_of(task))
+        return cls(task.ks, mean, drawn.means(), chance)
 
     def to_dict(self) -> dict[str, Any]:
-        """recall, recall_ci95, ndcg, ndcg_ci95, each keyed by the cut-off; None where not defined."""
+        """recall, recall_ci95, chance_recall, and of ndcg the same, each keyed by the cut-off; None where not
+        defined."""
         found = intervals(self.draws)
         result: dict[str, Any] = {}
         for offset, metric in ((0, "recall"), (len(self.ks), "ndcg")):
@@ -60,6 +104,7 @@ class Estimate:
             result[f"{metric}_ci95"] = {
                 k: [number(bound) for bound in found[column]] for k, column in columns.items()
             }
+            result[f"chance_{metric}"] = {k: number(self.chance[column]) for k, column in columns.items()}
         return result
 
 
@@ -72,16 +117,17 @@ class Average:
 
     def __init__(self, ks: tuple[int, ...]) -> None:
         self.ks = ks
-        self._means = _Sum(), _Sum()  # of the groups' means: as they are, and in each draw
-        self._queries = _Sum(), _Sum()  # of single queries
+        # of the groups' means: as they are, in each draw, and by chance
+        self._means = _Sum(), _Sum(), _Sum()
+        self._queries = _Sum(), _Sum(), _Sum()  # of single queries
 
     def add(self, task: TaskScores, drawn: Draws) -> None:
         """Add a group: its queries' metrics, and their sums in each draw."""
-        total, count = _sums(table_of(task))
-        self._means[0].add_defined(_ratio(total, count))
-        self._means[1].add_defined(drawn.means())
-        self._queries[0].add(total, count)
-        self._queries[1].add(drawn.total, drawn.number)
+        own, chance = _sums(table_of(task)), _sums(chance_of(task))
+        for part, values in zip(self._means, (_ratio(*own), drawn.means(), _ratio(*chance)), strict=True):
+            part.add_defined(values)
+        for part, sums in zip(self._queries, (own, (drawn.total, drawn.number), chance), strict=True):
+            part.add(*sums)
 
     def macro(self) -> Estimate:
         """Each group counts alike; one without any query in a draw is left out of that draw's mean."""

@@ -186,9 +186,8 @@ class _Sheet:
         names = [name for members in self._members.values() for name in members]
         for model in self.blocks:
             if model not in self._averages:
-                empty: dict[str, Any] = {"recall": {}, "recall_ci95": {}, "ndcg": {}, "ndcg_ci95": {}}
                 for key in (MACRO, WEIGHTED):
-                    self.blocks[model][key] = {**self._counts(names), **empty}
+                    self.blocks[model][key] = {**self._counts(names), **_empty()}
         if self._averages:
             self.tasks[MACRO] = self._close(self._averages, names, (MACRO, WEIGHTED))
             self.wins.add(TASK_SCOPE, MACRO, self.tasks[MACRO])
@@ -221,6 +220,12 @@ class _Sheet:
             "n_without_correct": sum(about["n_queries"] - about["n_with_correct"] for about in found),
             "n_train_studies": sum(about["n_train_studies"] for about in found),
         }
+
+
+def _empty() -> dict[str, Any]:
+    """The figures of an average over nothing."""
+    kinds = ("{}", "{}_ci95", "chance_{}")
+    return {kind.format(metric): {} for metric in ("recall", "ndcg") for kind in kinds}
 
 
 def _task_block(task: TaskScores, estimates: Mapping[str, Estimate]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The statistics as tables: intervals, paired differences with p-values and effect sizes, metrics won."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from radir_eval.statistics.summary import ANATOMY_SCOPE, REGION_SCOPE, TASK_SCOPE
@@ -36,10 +36,26 @@ def intervals_table(results: Results, titles: Mapping[str, str]) -> Table:
 
 def differences_table(results: Results, titles: Mapping[str, str]) -> Table:
     """Who is ahead by Recall, where the interval of the paired difference says so; references left out."""
+    rows = [
+        {**row, "title": titles[row["task"]]}
+        for row in results["comparisons"]
+        if row["metric"].startswith("recall")
+    ]
+    return differences(results, rows, "Paired differences")
+
+
+def differences(results: Results, rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """Paired differences of competing models; references left out.
+
+    Args:
+        results: the content of results.json.
+        rows: as of `compare`, each with the "title" of its task.
+        title: of the table.
+    """
     models = results["models"]
-    rows = tuple(
+    cells = tuple(
         (
-            Cell(titles[row["task"]]),
+            Cell(row["title"]),
             Cell(row["metric"].replace("recall", "Recall")),
             Cell(f"{row['a']} minus {row['b']}"),
             Cell(row["better"] or "neither"),
@@ -48,9 +64,8 @@ def differences_table(results: Results, titles: Mapping[str, str]) -> Table:
             Cell("-" if row["effect_size"] is None else f"{row['effect_size']:.2f}"),
             Cell(f"{row['n']:,}"),
         )
-        for row in results["comparisons"]
-        if row["metric"].startswith("recall")
-        and not (models[row["a"]]["reference"] or models[row["b"]]["reference"])
+        for row in rows
+        if not (models[row["a"]]["reference"] or models[row["b"]]["reference"])
     )
     heads = ("Task", "Metric", "Compared", "Ahead", "Difference [95% interval]", "p", "Effect", "Patients")
     note = (
@@ -58,7 +73,7 @@ def differences_table(results: Results, titles: Mapping[str, str]) -> Table:
         " p: randomisation test over patients, Holm's correction over all metrics of the pair. Effect: mean "
         "difference over the standard deviation of the patients' differences."
     )
-    return Table("Paired differences", heads, rows, note, text_columns=4)
+    return Table(title, heads, cells, note, text_columns=4)
 
 
 def wins_table(results: Results) -> Table | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from radir_eval.labels.precision_by_label import CONDITIONED, HOLISTIC, HOLISTIC_WITH_ANATOMY
-from radir_eval.tables.table import Cell, Table, marked, percent, with_interval, with_ranges
+from radir_eval.tables.table import Cell, Table, above_chance, marked, percent, with_interval, with_ranges
 
 Results = Mapping[str, Any]
 
@@ -60,9 +60,10 @@ def _by_label(
     rows = []
     for label, about in first["labels"].items():
         blocks = [found[name]["labels"][label].get(mode, {}) for name, mode in modes]
-        values = marked([block.get(metric) for block in blocks], allowed)
-        counts = (Cell(f"{about['n_queries']:,}"), Cell(percent(about[_CHANCE[metric]])))
         bounds = [block.get(_INTERVAL[metric]) for block in blocks]
+        clear = above_chance(bounds, [about[_CHANCE[metric]]] * len(blocks))
+        values = marked([block.get(metric) for block in blocks], allowed, clear)
+        counts = (Cell(f"{about['n_queries']:,}"), Cell(percent(about[_CHANCE[metric]])))
         rows.append((Cell(label), *counts, *with_ranges(values, bounds)))
     rows += _average_rows(found, modes, allowed, metric)
     heads = ("Label", "#Positive", "chance", *(_head(name, mode) for name, mode in modes))
@@ -84,12 +85,12 @@ def _average_rows(
         rows["Average" if both else "Average of labels with an anatomy"] = (asked, _WITH_ANATOMY)
     lines = []
     for title, (over, kinds) in rows.items():
-        values = []
-        for macro, (_, mode) in zip(macros, modes, strict=True):
-            block = macro.get(kinds.get(mode), {})
-            values.append(block.get(metric) if block.get("n_labels") == over["n_labels"] else None)
-        chance = Cell(percent(over[_CHANCE[metric]]))
-        lines.append((Cell(title), Cell(""), chance, *marked(values, allowed)))
+        blocks = [macro.get(kinds.get(mode), {}) for macro, (_, mode) in zip(macros, modes, strict=True)]
+        blocks = [block if block.get("n_labels") == over["n_labels"] else {} for block in blocks]
+        bounds = [block.get(_INTERVAL[metric]) for block in blocks]
+        clear = above_chance(bounds, [over[_CHANCE[metric]]] * len(blocks))
+        cells = marked([block.get(metric) for block in blocks], allowed, clear)
+        lines.append((Cell(title), Cell(""), Cell(percent(over[_CHANCE[metric]])), *cells))
     return lines
 
 

@@ -1,6 +1,7 @@
 """The paper's tables from results.json, as plain rows for the report and as Markdown for tables.md.
 
-Percents of two decimals; the best model is marked, references (random, oracle) never are.
+Percents of two decimals; the best model is marked where it is above chance, references (random, oracle) never
+are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,17 @@ from dataset_scripts.plumbing.markdown import plain
 from radir_eval.statistics.summary import MACRO, REGIONS, WEIGHTED
 from radir_eval.tables.comparison_tables import differences_table, intervals_table, wins_table
 from radir_eval.tables.label_tables import gold_tables
-from radir_eval.tables.table import Cell, Table, competitors, marked, percent, with_interval, with_ranges
+from radir_eval.tables.strata_tables import strata_tables
+from radir_eval.tables.table import (
+    Cell,
+    Table,
+    above_chance,
+    competitors,
+    marked,
+    percent,
+    with_interval,
+    with_ranges,
+)
 from radir_eval.tasks import CONDITIONAL, IMAGE_TO_IMAGE, IMAGE_TO_REPORT
 
 Results = Mapping[str, Any]
@@ -33,6 +44,7 @@ __all__ = [
     "introduction",
     "markdown_tables",
     "marked",
+    "paper_tables",
     "percent",
     "summary",
     "summary_table",
@@ -41,6 +53,15 @@ __all__ = [
 
 
 def all_tables(results: Results) -> list[Table]:
+    """The paper's tables, then what stands beside the paper's figures.
+
+    Args:
+        results: the content of results.json.
+    """
+    return [*paper_tables(results), *strata_tables(results)]
+
+
+def paper_tables(results: Results) -> list[Table]:
     """Tables 1, 2 and 3 of the paper, NDCG by region, gold labels, wins, intervals, paired differences.
 
     Args:
@@ -109,7 +130,8 @@ def _group(
     """One figure of all models with its interval, the best marked."""
     values = [block[metric].get(k) if block else None for block in blocks]
     bounds = [block[f"{metric}_ci95"].get(k) if block else None for block in blocks]
-    return with_ranges(marked(values, competitors(models)), bounds)
+    chance = [block.get(f"chance_{metric}", {}).get(k) if block else None for block in blocks]
+    return with_ranges(marked(values, competitors(models), above_chance(bounds, chance)), bounds)
 
 
 def _rows_of_models(

@@ -23,6 +23,7 @@ class Table:
         heads: a name for each column that stands alone.
         rows: a cell for each column.
         groups: where columns belong together, for each the group's title ("" for none) and its name within.
+        with_intervals: whether Markdown shows the cells' intervals, as the report always does.
     """
 
     title: str
@@ -31,16 +32,18 @@ class Table:
     note: str = ""
     text_columns: int = 1
     groups: tuple[tuple[str, str], ...] = ()
+    with_intervals: bool = False
 
     def markdown(self) -> str:
         """The table alone, in Markdown; the best in bold."""
         rule = ["---" if column < self.text_columns else "---:" for column in range(len(self.heads))]
-        rows = [
-            [f"**{plain(cell.text)}**" if cell.best else plain(cell.text) for cell in row]
-            for row in self.rows
-        ]
+        rows = [[self._shown(cell) for cell in row] for row in self.rows]
         lines = [[*map(plain, self.heads)], rule, *rows]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+    def _shown(self, cell: Cell) -> str:
+        text = f"**{plain(cell.text)}**" if cell.best else plain(cell.text)
+        return f"{text} ({cell.interval})" if self.with_intervals and cell.interval else text
 
 
 def percent(value: float | None) -> str:
@@ -68,13 +71,29 @@ def competitors(models: Mapping[str, Mapping[str, Any]]) -> list[bool]:
     return [not block["reference"] for block in models.values()]
 
 
-def marked(values: Sequence[float | None], allowed: Sequence[bool]) -> list[Cell]:
-    """Cells of one group, the highest allowed one marked; equals to two decimals alike, a single never."""
+def above_chance(
+    bounds: Sequence[Sequence[float | None] | None], chance: Sequence[float | None]
+) -> list[bool]:
+    """For each figure whether its 95% interval lies above chance; True where either is not known."""
+    lows = [None if both is None else both[0] for both in bounds]
+    return [low is None or level is None or low > level for low, level in zip(lows, chance, strict=True)]
+
+
+def marked(
+    values: Sequence[float | None], allowed: Sequence[bool], clear: Sequence[bool] | None = None
+) -> list[Cell]:
+    """Cells of one group, the highest allowed one marked; equals to two decimals alike, a single never.
+
+    Args:
+        values: fractions of 1.
+        allowed: which of them compete.
+        clear: which of them may be marked if they are the highest, see `above_chance`; all by default.
+    """
     known = [
         round(100 * value, 2) for value, may in zip(values, allowed, strict=True) if may and value is not None
     ]
     best = f"{max(known):.2f}" if len(known) > 1 else None
     return [
-        Cell(percent(value), may and percent(value) == best)
-        for value, may in zip(values, allowed, strict=True)
+        Cell(percent(value), may and sure and percent(value) == best)
+        for value, may, sure in zip(values, allowed, clear or [True] * len(values), strict=True)
     ]

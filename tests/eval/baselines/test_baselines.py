@@ -35,7 +35,7 @@ from tests.modeling_radir.tiny import tokenizer
 def test_each_family_has_a_name() -> None:
     assert set(BASELINES) == {
         *("biomedclip", "medclip", "pmc-clip", "pmc-clip-demo", "ct-clip"),
-        *("medsiglip", "rad-dino", "biovil-t", "transformers"),
+        *("medsiglip", "rad-dino", "biovil-t", "transformers", "frozen", "frozen-centred"),
     }
 
 

@@ -20,7 +20,7 @@ from radir_eval.report.page import render, sharing_notice, write_report
 from radir_eval.report.pictures import thumbnail
 from radir_eval.retrieval_split import RetrievalSplit
 from radir_eval.tables.paper_tables import all_tables, summary_table
-from radir_eval.tables.table import Cell, marked, percent, with_ranges
+from radir_eval.tables.table import Cell, above_chance, marked, percent, with_ranges
 
 from dataset_scripts.relevance.engine.engine import RelevanceEngine
 from dataset_scripts.relevance.entities import Entity
@@ -73,6 +73,11 @@ def test_the_best_of_a_group_is_marked_and_references_never_are() -> None:
         Cell("70.00", True),
     ]
     assert marked([0.5, 1.0], [True, False]) == [Cell("50.00"), Cell("100.00")]
+    # The highest whose interval does not lie above chance is not marked, and no other one in its place.
+    clear = above_chance([[0.4, 0.6], [0.3, 0.9], None], [0.3, 0.3, 0.3])
+    assert clear == [True, False, True]
+    assert not any(cell.best for cell in marked([0.5, 0.6, 0.1], [True] * 3, clear))
+    assert above_chance([[None, None], [0.1, 0.2]], [0.5, None]) == [True, True]
     assert percent(None) == "-"
     cells = with_ranges([Cell("50.00", True), Cell("1"), Cell("2")], [[0.45, 0.5512], [None, None], None])
     assert [cell.interval for cell in cells] == ["45.0\N{EN DASH}55.1", "", ""]
