@@ -30,7 +30,7 @@ _CHANGE = {
             "unchanged stable persistent persists persist persisting again redemonstrated similar constant",
         ),
         ("same", "static unaltered ongoing continued residual remains remain unresolved"),
-        ("gone", "resolved cleared disappeared gone vanished subsided"),
+        ("gone", "resolved cleared disappeared gone vanished subsided resolution"),
     )
     for word in listed.split()
 }

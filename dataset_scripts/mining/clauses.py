@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from dataset_scripts.mining.mentions import Mention
 from dataset_scripts.mining.status import PRESENT
@@ -12,6 +13,7 @@ _BREAKS = words("""
     ; but however although though while which whereas there
 """)
 _PARTING = frozenset({":", "~"})
+_EDGES = _BREAKS | _PARTING | {","}
 _BOUNDARY = frozenset({",", ";", ":", "~", "."})
 _AFTER_COMMA = words("""
     the there this no with without and stable unchanged
@@ -80,6 +82,16 @@ def cut_clauses(tokens: Sequence[str], items: Sequence[Item]) -> list[list[Item]
         else:
             joined.append(clause)
     return joined
+
+
+def clause_spans(tokens: Sequence[str], clauses: Sequence[Sequence[Item]]) -> list[tuple[int, int]]:
+    """The tokens that each clause takes: up to the last mark or conjunction before the next one's mentions."""
+    edges = [0]
+    for clause, following in pairwise(clauses):
+        last = max(item.end for item in clause)
+        between = range(following[0].start - 1, last - 1, -1)
+        edges.append(next((place for place in between if tokens[place] in _EDGES), last))
+    return list(pairwise([*edges, len(tokens)]))
 
 
 def _qualifies(items: Sequence[Item], number: int, tokens: Sequence[str]) -> bool:

@@ -65,7 +65,8 @@ _VIEWS = words("""
     decubitus oblique obliqued shift rotation deviation tilt convex convexity curvature anterior posterior
     lateral side scoliosis sided convexed
 """)
-_AMBIGUOUS = frozenset({"anterior", "posterior", "lateral", "side", "sided"})  # "left lateral rib"
+_SIDED = frozenset({"side", "sided"})
+_AMBIGUOUS = frozenset({"anterior", "posterior", "lateral"}) | _SIDED  # "left lateral rib"
 _OF_VIEW = words("""
     view views projection projections film films radiograph radiographs image images decubitus oblique
     obliques position up down chest shift rotation deviation tilt curvature scoliosis displacement
@@ -206,6 +207,8 @@ def is_direction(tokens: Sequence[str], place: int) -> bool:
         return True
     following = tokens[place + 1 : place + 4]
     if not following or following[0] not in _VIEWS:
+        return False
+    if following[0] in _SIDED and following[1:2] == ["chest"]:  # "right-sided chest drain"
         return False
     return following[0] not in _AMBIGUOUS or not _OF_VIEW.isdisjoint(following[1:3])
 

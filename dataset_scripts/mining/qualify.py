@@ -109,6 +109,8 @@ def attach_modifiers(
             pending = []
         if not _SAYING.isdisjoint(between) or item.role == "change":
             pending, said_of_last = [], last is not None
+        if item.role == "degree" and last is not None and tokens[item.end : item.end + 1] == ["now"]:
+            said_of_last = True
         if item.role in ("degree", "quality"):
             if item.start not in skipped or "longer" in tokens[max(0, item.start - 3) : item.start]:
                 pending.append(item)
@@ -128,7 +130,7 @@ def attach_modifiers(
 def _add(tokens: Sequence[str], finding: Item, modifiers: list[Item], vocabulary: Vocabulary) -> None:
     """Add degrees and qualities to a finding; "previously moderate, now small" is small."""
     degrees = [item for item in modifiers if item.role == "degree"]
-    current = [d for d in degrees if _FORMERLY.isdisjoint(tokens[max(0, d.start - 2) : d.start])]
+    current = [item for item in degrees if not _was(tokens, item, finding)]
     for item in current or degrees:
         before = tokens[max(0, item.start - 3) : item.start]
         if item.end > finding.start and ("not" in before or "longer" in before):
@@ -137,6 +139,15 @@ def _add(tokens: Sequence[str], finding: Item, modifiers: list[Item], vocabulary
         else:
             finding.degrees.append(item.name)
     finding.qualities.extend(item.name for item in modifiers if item.role == "quality")
+
+
+def _was(tokens: Sequence[str], degree: Item, finding: Item) -> bool:
+    """Whether a degree is that of an earlier time: "previously moderate", "moderate effusion previously"."""
+    before = list(tokens[max(0, degree.start - 2) : degree.start])
+    while "," in before:
+        before = before[before.index(",") + 1 :]
+    behind = tokens[finding.end : finding.end + 1] if degree.end <= finding.start else ()
+    return not _FORMERLY.isdisjoint(before) or not _FORMERLY.isdisjoint(behind)
 
 
 def attach_places(tokens: Sequence[str], clause: list[Item]) -> None:
@@ -152,6 +163,8 @@ def attach_places(tokens: Sequence[str], clause: list[Item]) -> None:
         if after and (after == len(findings) or _belongs_before(tokens, place, findings[after])):
             findings[after - 1].places.append(place)
             _share(tokens, findings[:after], place)
+            if after < len(findings) and place.end == findings[after].start:
+                findings[after].places.append(place)  # "calcification in the left upper lobe nodule"
         elif after < len(findings):
             findings[after].places.append(place)
 
@@ -185,10 +198,7 @@ def attach_changes(tokens: Sequence[str], clause: list[Item], changes: Sequence[
     findings = [item for item in clause if item.is_finding]
     if not findings:
         return
-    first, last = clause[0].start, clause[-1].end
     for place, change in changes:
-        if not first - 4 <= place <= last + 6:
-            continue
         target = _changed(tokens, findings, place)
         if (change == "gone") == (target.status == ABSENT) and not (target.change and change == "same"):
             target.change = change

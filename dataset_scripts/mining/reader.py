@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dataset_scripts.mining.abbreviations import expand
 from dataset_scripts.mining.changes import find_changes
-from dataset_scripts.mining.clauses import Item, cut_clauses
+from dataset_scripts.mining.clauses import Item, clause_spans, cut_clauses
 from dataset_scripts.mining.laterality import BOTH, LEFT, RIGHT, SideFinder
 from dataset_scripts.mining.mentions import EXPLICIT, IMPLIED, Mention, MentionFinder, Term, lineage_bits
 from dataset_scripts.mining.ontology import Ontology, default_ontology
@@ -148,11 +148,12 @@ class Reader:
         changes = find_changes(parse.tokens, triggers)
         skipped = {k for t in triggers if t.kind == "pseudo" for k in range(t.start, t.end)}
         statements: list[Statement] = []
-        for clause in cut_clauses(parse.tokens, items):
+        clauses = cut_clauses(parse.tokens, items)
+        for clause, span in zip(clauses, clause_spans(parse.tokens, clauses), strict=True):
             name_attributes(clause, self.ontology.names, self.vocabulary)
             attach_modifiers(parse.tokens, clause, skipped, self.vocabulary)
             attach_places(parse.tokens, clause)
-            attach_changes(parse.tokens, clause, changes)
+            attach_changes(parse.tokens, clause, [c for c in changes if c[0] in range(*span)])
             statements.extend(self._statements(clause))
         # "The lungs are clear, without consolidation" denies one thing, twice.
         told = {(s.concept, s.anatomies) for s in statements if s.status == ABSENT}

@@ -133,7 +133,7 @@ _TRIGGERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             rf"(?:{_BE} )?(?:{_NOT}|no longer|never) (?:been )?{_ADVERB}(?:be )?{_SEEN}(?! on {_EARLIER})",
             rf"(?:{_CANNOT}|has not|have not|hasn t|haven t) (?:be|been) {_ADVERB}{_SEEN}",
             rf"(?:{_HAVE}|{_BE}) (?:since |now |been |both |all |{_WHOLLY} )*(?:resolved|cleared|disappeared|"
-            r"gone|vanished|subsided|evacuated)|resolved|disappeared",
+            r"gone(?! (?:from|to|up|down|on|back) )|vanished|subsided|evacuated)|resolved|disappeared",
             rf"no longer{_END_OF_PART}",
             rf"(?:{_BE}|{_HAVE})(?: now| been| also| therefore| thus| both| all| {_WHOLLY})* (?:{_EXCLUDED}"
             rf"|absent|negative(?! for)|"

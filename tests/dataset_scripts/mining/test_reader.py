@@ -247,6 +247,8 @@ def test_coordinated_sides_are_told_apart(text: str, anatomies: set[str]) -> Non
         ("The once large pneumothorax is now tiny.", "minimal"),
         ("Pneumothorax: moderate, left.", "moderate"),
         ("Pneumothorax: mild", "mild"),
+        ("Moderate pneumothorax previously, small now.", "mild"),
+        ("Large pneumothorax, previously moderate.", "severe"),
         ("Trace pneumothorax.", "minimal"),
     ],
 )
@@ -275,6 +277,16 @@ def test_the_degree_is_that_of_now(text: str, degree: str) -> None:
 )
 def test_the_change_is_read(text: str, change: str) -> None:
     check(text, "effusion", change=change, status="absent" if change == "gone" else "present")
+
+
+@pytest.mark.parametrize("join", ["; ", ", and ", ". "])
+def test_a_change_is_said_of_the_finding_of_its_clause(join: str) -> None:
+    found = read(f"Increased edema{join}stable mass{join}new nodule.")
+    assert {name: said.change for name, said in found.items()} == {
+        "edema": "worse",
+        "mass": "same",
+        "nodule": "new",
+    }
 
 
 @pytest.mark.parametrize(
@@ -324,6 +336,7 @@ def test_an_attribute_that_is_denied_is_none_of_the_entities() -> None:
         Entity("mass", "ABNORMALITY"),
     ]
     check("No displacement of the rib fracture.", "fracture", status="present")
+    check("No calcification in the left upper lobe nodule.", "nodule", side="left", status="present")
 
 
 @pytest.mark.parametrize(
