@@ -37,11 +37,6 @@ def precision_name(k: int) -> str:
     return f"precision@{k}"
 
 
-def block_name(label_set: str) -> str:
-    """Under what key of a model the figures of a set stand: "gold", "mesh"."""
-    return label_set.lower()
-
-
 def score_labels(
     items: RetrievalSplit, rankings: Mapping[str, Ranking], protocol: Protocol, parts: TaskCache | None = None
 ) -> dict[str, Any]:
@@ -54,9 +49,9 @@ def score_labels(
         parts: what an earlier run has finished is taken from here, and what this one finishes kept.
 
     Returns:
-        "models": model -> for each set of labels SET: {"origin", "whole", "conditional"}, either one
-        {"n_labels", "auc", "map", "precision@k"}, each with _ci95 and chance_; and SET_precision: {"k",
-        "origin", "labels", "macro"}, see `summarise_by_label`. "comparisons": rows as of `compare`.
+        "models": model -> for each set of labels SET ("gold", "mesh"): {"origin", "whole", "conditional"},
+        either one {"n_labels", "auc", "map", "precision@k"}, each with _ci95 and chance_; and SET_precision:
+        {"k", "origin", "labels", "macro"}, see `summarise_by_label`. "comparisons": rows as of `compare`.
 
     Raises:
         ValueError: the labels name an anatomy that the dataset does not have, are no labels, or stand twice.
@@ -70,8 +65,7 @@ def score_labels(
     compared: dict[str, dict[str, Compared]] = {}
     for name, ranking in rankings.items():
         found = find_by_label(items, name, ranking, labels, protocol, parts)
-        for label_set, of in by_set(labels).items():
-            key = block_name(label_set)
+        for key, of in by_set(labels).items():
             shared = {"k": protocol.gold_k, "origin": items.dataset.facts.label_origin}
             by_label = summarise_by_label(items, of, found, chance, bootstrap)
             blocks[name][f"{key}_precision"] = {**shared, **by_label}

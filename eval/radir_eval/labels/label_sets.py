@@ -1,6 +1,6 @@
 """The labels that people or programs gave the studies of a split, by who gave them.
 
-A label's name tells its set: what stands before ": " ("MeSH: Cardiomegaly"), or GOLD_SET without it.
+A label's name tells its set: "MeSH: Cardiomegaly" is of MESH_SET, one without such a beginning of GOLD_SET.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from radir_eval.labels.metrics import POSITIVE, UNKNOWN
 from radir_eval.protocol import Protocol
 from radir_eval.retrieval_split import RetrievalSplit
 
-GOLD_SET = "gold"
-_SEPARATOR = ": "
+GOLD_SET, MESH_SET = "gold", "mesh"
+_BEGINNINGS = {"MeSH: ": MESH_SET}
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +28,7 @@ class Label:
     @property
     def of(self) -> str:
         """The set that it belongs to."""
-        start, separator, _ = self.name.partition(_SEPARATOR)
-        return start if separator else GOLD_SET
+        return next((of for start, of in _BEGINNINGS.items() if self.name.startswith(start)), GOLD_SET)
 
     @property
     def queries(self) -> np.ndarray:

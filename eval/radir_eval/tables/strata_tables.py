@@ -28,7 +28,7 @@ Results = Mapping[str, Any]
 Column = tuple[str, Sequence[float | None], Sequence[Any], Sequence[float | None]]
 
 _SKILL_CHANCE = 0.0
-_LABEL_SETS = {"gold": "Gold labels", "mesh": "MeSH terms"}
+_LABEL_SETS = {"gold": "Gold", "mesh": "MeSH"}
 _PLACES = {ON_WHOLE: "whole", ON_ANATOMY: "by anatomy"}
 
 
@@ -59,10 +59,7 @@ def overview(results: Results) -> Table | None:
         *(_skill(models, ABNORMAL, "recall", k, f"Abnormal skill@{k}") for k in dict.fromkeys((first, last))),
         _skill(models, NORMAL, "recall", first, f"Normal skill@{first}"),
         _skill(models, None, "recall", first, f"All skill@{first}"),
-        *(
-            _label_column(models, name, ON_ANATOMY, AUC, f"{title}, AUC")
-            for name, title in _LABEL_SETS.items()
-        ),
+        *(_label_column(models, of, ON_ANATOMY, AUC, f"{title} AUC") for of, title in _LABEL_SETS.items()),
     ]
     shown = [column for column in columns if any(value is not None for value in column[1])]
     note = (
@@ -70,6 +67,8 @@ def overview(results: Results) -> Table | None:
         f"random order, 100 the best. Content skill: that of NDCG@{last} with relevance by content as the "
         "gain, over the abnormal queries, whose text affirms a finding. "
     )
+    if any(column[0].endswith("AUC") for column in shown):
+        note += "AUC: of labels, asked under their anatomies; chance is 50. "
     return _models_in_rows("Strata and skill", models, shown, note + dropped(results))
 
 
@@ -180,7 +179,7 @@ def _by_level(results: Results) -> Table | None:
     rows = []
     for level, about in levels.items():
         for kind, shown in ((EXACT, "exact"), (WITH_PARENTS, "with parents")):
-            for k in about[kind]:
+            for k in dict.fromkeys((min(about[kind], key=int), max(about[kind], key=int))):
                 own = [block[LEVELS][level] for block in models.values()]
                 column = (
                     "",
@@ -204,21 +203,20 @@ def _differences(results: Results) -> Table | None:
     """Who is ahead by the figures of the overview."""
     first, last = (str(results["protocol"]["ks_conditional"][at]) for at in (0, -1))
     wanted = {
-        (f"{ABNORMAL}/{SKILL}", f"content ndcg@{last}"): "Content skill",
-        (f"{ABNORMAL}/{SKILL}", f"recall@{first}"): f"Abnormal skill@{first}",
-        (f"{NORMAL}/{SKILL}", f"recall@{first}"): f"Normal skill@{first}",
-        (SKILL, f"recall@{first}"): f"All skill@{first}",
+        (f"{ABNORMAL}/{SKILL}", f"content ndcg@{last}"): ("Content skill", f"NDCG@{last}"),
+        (f"{ABNORMAL}/{SKILL}", f"recall@{first}"): ("Abnormal skill", f"Recall@{first}"),
+        (f"{NORMAL}/{SKILL}", f"recall@{first}"): ("Normal skill", f"Recall@{first}"),
+        (SKILL, f"recall@{first}"): ("All skill", f"Recall@{first}"),
     } | {
-        (f"{label_set}/{place}", metric): f"{title} {where}, {shown}"
+        (f"{label_set}/{place}", metric): (f"{title}, {where}", shown)
         for label_set, title in _LABEL_SETS.items()
         for place, where in _PLACES.items()
         for metric, shown in ((AUC, "AUC"), (MAP, "mAP"))
     }
     rows = [
-        row | {"title": wanted[row["task"], row["metric"]]}
+        {**row, "title": title, "metric": metric}
+        for asked, (title, metric) in wanted.items()
         for row in results.get(FURTHER, ())
-        if (row["task"], row["metric"]) in wanted
+        if (row["task"], row["metric"]) == asked
     ]
-    order = list(wanted.values())
-    rows.sort(key=lambda row: order.index(row["title"]))  # stable: pairs stay in order
     return differences(results, rows, "Paired differences beside the paper's figures")

@@ -48,7 +48,7 @@ class Table:
 
 def percent(value: float | None) -> str:
     """A fraction as a percentage with two decimals; a dash where it is not defined."""
-    return "-" if value is None else f"{100 * value:.2f}"
+    return "-" if value is None else f"{100 * value:z.2f}"
 
 
 def with_interval(value: float | None, bounds: Sequence[float | None]) -> str:
@@ -60,7 +60,7 @@ def with_ranges(cells: Sequence[Cell], bounds: Sequence[Sequence[float | None] |
     """Cells with their 95% intervals, in percent of one decimal; none where there is none."""
     ends = [(None, None) if both is None else both for both in bounds]
     shown = [
-        "" if low is None or high is None else f"{100 * low:.1f}\N{EN DASH}{100 * high:.1f}"
+        "" if low is None or high is None else f"{100 * low:z.1f}\N{EN DASH}{100 * high:z.1f}"
         for low, high in ends
     ]
     return [cell._replace(interval=interval) for cell, interval in zip(cells, shown, strict=True)]
