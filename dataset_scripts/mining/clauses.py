@@ -85,7 +85,7 @@ def cut_clauses(tokens: Sequence[str], items: Sequence[Item]) -> list[list[Item]
 
 
 def clause_spans(tokens: Sequence[str], clauses: Sequence[Sequence[Item]]) -> list[tuple[int, int]]:
-    """The tokens that each clause takes: up to the last mark or conjunction before the next one's mentions."""
+    """The tokens of each clause: up to the last mark or conjunction before the next one's mentions."""
     edges = [0]
     for clause, following in pairwise(clauses):
         last = max(item.end for item in clause)
