@@ -86,7 +86,7 @@ def test_an_interrupted_build_goes_on_and_gives_the_same_bytes(
             raise KeyboardInterrupt
         return plain_read(self, job)
 
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(MadeUpSource, "read", counted_read)
@@ -111,7 +111,7 @@ def test_a_source_that_changed_meanwhile_is_built_anew(
 ) -> None:
     """Blocks whose jobs are no longer those of the source do not stay."""
 
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
