@@ -91,7 +91,7 @@ def clause_spans(tokens: Sequence[str], clauses: Sequence[Sequence[Item]]) -> li
         last = max(item.end for item in clause)
         between = range(following[0].start - 1, last - 1, -1)
         edges.append(next((place for place in between if tokens[place] in _EDGES), last))
-    return list(pairwise([*edges, len(tokens)]))
+    return list(pairwise([*edges, len(tokens)])) if clauses else []
 
 
 def _qualifies(items: Sequence[Item], number: int, tokens: Sequence[str]) -> bool:

@@ -367,6 +367,11 @@ def test_a_device_that_was_removed_is_absent(text: str, concept: str) -> None:
     check(text, concept, kind="device", status="absent")
 
 
+@pytest.mark.parametrize("text", ["", "Thank you.", "2", "?!", "None.", "No.", "Clear", ":", "Right"])
+def test_a_text_that_names_nothing_has_no_finding(text: str) -> None:
+    assert all(said.kind in ("normal", "anatomy") for said in READER.read(text))
+
+
 def test_a_reader_may_go_to_another_process() -> None:
     again = pickle.loads(pickle.dumps(READER))
     assert again.read("Small left effusion.") == READER.read("Small left effusion.")
