@@ -24,6 +24,7 @@ FLOWS = {
     "open-i": "cxr-open-i",
     "phantom-ct": "chestct-phantom",
 }  # and its models' names
+BASELINES = ("frozen", "frozen-centred", "random", "oracle-content", "oracle")
 QUESTION = {"open-i": "heart", "phantom-ct": "left pleura"}  # the anatomy of the search
 
 
@@ -68,7 +69,7 @@ def main() -> None:
         seconds[f"train {method}"] = train(f"configs/{name}.yaml", data, folder, method)
     seconds["evaluate"], table = run(
         radir, "evaluate", "--model", models["radir"], "--model", models["clip"],
-        "--baseline", "random", "--baseline", "oracle", "--dataset", data, "--out", evaluation,
+        *(word for name in BASELINES for word in ("--baseline", name)), "--dataset", data, "--out", evaluation,
     )  # fmt: skip
     seconds["index"], _ = run(radir, "index", "--model", models["radir"], "--dataset", data,
                               "--split", "train", "--out", index)  # fmt: skip
