@@ -69,7 +69,8 @@ def main() -> None:
         seconds[f"train {method}"] = train(f"configs/{name}.yaml", data, folder, method)
     seconds["evaluate"], table = run(
         radir, "evaluate", "--model", models["radir"], "--model", models["clip"],
-        *(word for name in BASELINES for word in ("--baseline", name)), "--dataset", data, "--out", evaluation,
+        *(word for name in BASELINES for word in ("--baseline", name)),
+        "--dataset", data, "--out", evaluation,
     )  # fmt: skip
     seconds["index"], _ = run(radir, "index", "--model", models["radir"], "--dataset", data,
                               "--split", "train", "--out", index)  # fmt: skip
