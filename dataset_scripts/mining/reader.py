@@ -5,7 +5,7 @@ it is present, absent, possible or historical, and how it has changed.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dataset_scripts.mining.abbreviations import expand
@@ -141,12 +141,16 @@ class Reader:
         """The statements of one sentence; an unknown phrase is a finding where the sentence names none."""
         parse = self._parse(sentence, -1)
         triggers = find_triggers(parse.tokens)
-        items = self._items(parse)
+        skipped = {k for t in triggers if t.kind == "pseudo" for k in range(t.start, t.end)}
+        items = [
+            item
+            for item in self._items(parse)
+            if item.role != "generic" or item.start not in skipped  # "no interval change"
+        ]
         if not any(item.is_finding or item.role == "normal" for item in items):
-            items = self._with_unknown(parse.tokens, items)
+            items = self._with_unknown(parse.tokens, items, skipped)
         _assert(parse.tokens, triggers, items)
         changes = find_changes(parse.tokens, triggers)
-        skipped = {k for t in triggers if t.kind == "pseudo" for k in range(t.start, t.end)}
         statements: list[Statement] = []
         clauses = cut_clauses(parse.tokens, items)
         for clause, span in zip(clauses, clause_spans(parse.tokens, clauses), strict=True):
@@ -183,9 +187,9 @@ class Reader:
                 items.append(item)
         return sorted(items, key=lambda item: item.start)
 
-    def _with_unknown(self, tokens: list[str], items: list[Item]) -> list[Item]:
+    def _with_unknown(self, tokens: list[str], items: list[Item], skipped: Collection[int]) -> list[Item]:
         """The items with the first unknown phrase of one or two words as a finding."""
-        taken = {place for item in items for place in range(item.start, item.end)}
+        taken = {place for item in items for place in range(item.start, item.end)}.union(skipped)
 
         def is_unknown(place: int) -> bool:
             return (
@@ -287,18 +291,23 @@ class Reader:
 
     def _places(self, item: Item) -> tuple[tuple[str, ...], int]:
         """Where a finding lies and on which sides: as its clause says, and where it always or often lies."""
-        numbers: dict[int, None] = {}
+        named = [list(dict.fromkeys(number for number, _ in self._sided(place))) for place in item.places]
+        numbers = dict.fromkeys(number for of_place in named for number in of_place)
         sides = item.sides
-        for place in item.places:
-            sides |= place.sides
-            numbers.update(dict.fromkeys(number for number, _ in self._sided(place)))
+        for place, of_place in zip(item.places, named, strict=True):
+            if not all(self._is_whole(number, numbers) for number in of_place):  # "the lungs", of a lung base
+                sides |= place.sides
         own = [(number, kind) for number, kind in item.mention.owners if kind in (EXPLICIT, IMPLIED)]
         if not own and not numbers:
             own = list(item.mention.owners)[:1]
         for number, _ in own:
             numbers.update(dict.fromkeys(self._with_side(number, item.sides or sides)))
-        kept = [n for n in numbers if not any(self._lineage[m] >> n & 1 and m != n for m in numbers)]
+        kept = [number for number in numbers if not self._is_whole(number, numbers)]
         return tuple(self.ontology.names[n] for n in kept), sides or self._own_sides(kept)
+
+    def _is_whole(self, number: int, numbers: Iterable[int]) -> bool:
+        """Whether one of the anatomies is a part of this one."""
+        return any(self._lineage[other] >> number & 1 and other != number for other in numbers)
 
     def _named(self, item: Item) -> tuple[tuple[str, ...], int]:
         """The anatomies that an anatomy's term names, with their side."""

@@ -156,7 +156,7 @@ _TRIGGERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             rf"no (?:\w+ ){{0,3}}?{_SIGNS} (?:of|for|to suggest|suggesting|suggestive of|to indicate)",
             r"nothing (?:\w+ ){0,2}?(?:to suggest|to indicate|suggest\w*(?: of)?|suspicious for|of)"
             r"|no suspicion for",
-            r"(?:negative|low (?:suspicion|probability|likelihood)) (?:\w+ ){0,3}?for",
+            r"(?:negative|neg|low (?:suspicion|probability|likelihood)) (?:\w+ ){0,3}?for",
             rf"without (?:\w+ )?{_SIGNS} (?:of|for|to suggest)",
             r"(?:free|clear|absence|lack|devoid|void|(?:complete |interval |full )*(?:resolution|clearing)"
             r"|removal) of",

@@ -339,6 +339,10 @@ def test_an_attribute_that_is_denied_is_none_of_the_entities() -> None:
     check("No calcification in the left upper lobe nodule.", "nodule", side="left", status="present")
 
 
+def test_what_is_said_of_a_part_has_the_side_of_the_part() -> None:
+    check("Lungs are clear except for right basal atelectasis.", "atelectasis", side="right")
+
+
 @pytest.mark.parametrize(
     ("text", "concept"),
     [
@@ -367,7 +371,22 @@ def test_a_device_that_was_removed_is_absent(text: str, concept: str) -> None:
     check(text, concept, kind="device", status="absent")
 
 
-@pytest.mark.parametrize("text", ["", "Thank you.", "2", "?!", "None.", "No.", "Clear", ":", "Right"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Thank you.",
+        "2",
+        "?!",
+        "None.",
+        "No.",
+        "Clear",
+        ":",
+        "Right",
+        "No change.",
+        "No significant interval change.",
+    ],
+)
 def test_a_text_that_names_nothing_has_no_finding(text: str) -> None:
     assert all(said.kind in ("normal", "anatomy") for said in READER.read(text))
 
