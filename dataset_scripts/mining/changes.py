@@ -37,7 +37,9 @@ _CHANGE = {
 _EARLIER = words("""
     prior priors previous previously earlier before old comparison then
 """)
-_SEEN = frozenset({"seen", "present", "visualized", "identified", "noted", "evident", "visible", "there"})
+_SEEN = frozenset(
+    {"seen", "absent", "present", "visualized", "identified", "noted", "evident", "visible", "there"}
+)
 _PARTLY = frozenset(
     {"partial", "partially", "partly", "incomplete", "incompletely", "near", "nearly", "almost"}
 )

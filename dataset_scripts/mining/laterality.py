@@ -80,7 +80,8 @@ _SEVERAL_A_SIDE = frozenset({"segments", "surfaces"})
 class _Element:
     """A side's own word (mention None) or a mention, at tokens[start:end].
 
-    `sides` is 0 where a mention is of no side; `spoken` is whether a side's word stands in the element.
+    `sides` is 0 where a mention is of no side; `spoken` is whether a side's word stands in the element,
+    `conjunct` whether its noun stands further on: the "upper" of "upper and lower lobes".
     """
 
     start: int
@@ -88,6 +89,7 @@ class _Element:
     sides: int
     mention: int | None
     spoken: bool
+    conjunct: bool = False
 
 
 class SideFinder:
@@ -185,7 +187,7 @@ class SideFinder:
             for owner, _ in mention.owners:
                 sides |= self._anatomy_sides.get(owner, 0)
             spoken = not self._words.keys().isdisjoint(tokens[mention.start : mention.end])
-            elements.append(_Element(mention.start, mention.end, sides, number, spoken))
+            elements.append(_Element(mention.start, mention.end, sides, number, spoken, mention.is_conjunct))
             position = mention.end
         elements.extend(self._side_words(tokens, position, len(tokens)))
         return elements
@@ -275,6 +277,8 @@ def _is_border(tokens: Sequence[str], last: _Element, element: _Element, sided: 
     between = tokens[last.end : element.start]
     if last.mention is None and _is_numbering(between):
         return False  # "the left 4th, 5th and 6th ribs"
+    if last.conjunct and not element.spoken and not _JOINING.isdisjoint(between):
+        return False  # "the right upper, middle and lower lobes"
     if not _HARD_MARKS.isdisjoint(between):
         return True
     coordinator = next((k for k, token in enumerate(between) if token in _COORDINATORS), None)
@@ -347,7 +351,7 @@ def _assign(tokens: Sequence[str], clause: list[_Element], sides: list[int]) -> 
             last = element.mention
         active = found if claims_on or not waiting else 0
         # "Bibasilar pleural thickening", but not "bibasilar atelectasis and effusion".
-        only_beside = not element.spoken
+        only_beside = not element.spoken and not element.conjunct
         waiting = []
         position = stop
 

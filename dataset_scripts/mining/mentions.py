@@ -37,12 +37,16 @@ Owners = tuple[tuple[int, int], ...]
 
 @dataclass(slots=True)
 class Mention:
-    """A term found in tokens[start:end] and the anatomies that it stands for."""
+    """A term found in tokens[start:end] and the anatomies that it stands for.
+
+    `is_conjunct` tells one whose noun stands further on: the "upper" of "upper and lower lobes".
+    """
 
     start: int
     end: int
     owners: Owners
     term: "Term"
+    is_conjunct: bool = False
 
 
 class Term:
@@ -161,7 +165,7 @@ class MentionFinder:
             for head in range(len(tail)):
                 term = self._forms.get((*tokens[begin:stop], *tail[head:]))
                 if term is not None and term.owners:
-                    return Mention(begin, stop, term.owners, term)
+                    return Mention(begin, stop, term.owners, term, is_conjunct=True)
         return None
 
     def _settle_suggestions(self, tokens: list[str], mentions: list[Mention]) -> None:

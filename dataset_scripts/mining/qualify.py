@@ -12,7 +12,7 @@ COPULAS = words("""
     is are was were appears appear remains remain appearing measures now looks decreased increased
     improved worsened progressed diminished become becoming
 """)
-_SAYING = COPULAS | {":", "~"}
+_SAYING = COPULAS | {":", "~", "?"}
 _LOCATING = words("""
     in at within of along over on involving throughout to into across overlying near adjacent affecting
     inside around about through from for

@@ -25,6 +25,7 @@ ABNORMALITY = "abnormality"
 _SIDES = {LEFT: "left", RIGHT: "right", BOTH: "bilateral"}
 _KEPT = 65536  # sentences; reports repeat theirs
 _SHORTEST_UNKNOWN = 4  # letters; shorter unknown words are fragments and codes
+_PHRASE_ENDS = frozenset({",", ";", ":", "(", "and", "or", "with", "in", "is", "are"})
 _DEGREES = {1: "minimal", 2: "mild", 3: "moderate", 4: "severe"}
 
 
@@ -183,7 +184,7 @@ class Reader:
             if sense is not None and sense.is_finding and place not in known:
                 term = Term((), sense)
                 item = Item(Mention(place, place + 1, (), term), sense.role, sense.name, 0, status=ABSENT)
-                item.is_attribute = any(other.start == place + 1 and other.is_finding for other in items)
+                item.is_attribute = _precedes_finding(parse.tokens, place, items)
                 items.append(item)
         return sorted(items, key=lambda item: item.start)
 
@@ -352,6 +353,12 @@ def _assert(tokens: list[str], triggers: list[Trigger], items: list[Item]) -> No
     for item in items:
         if item.role == "normal" and tokens[item.start - 1 : item.start] == ["not"]:
             item.role, item.name = "abnormality", ABNORMALITY
+
+
+def _precedes_finding(tokens: Sequence[str], place: int, items: Sequence[Item]) -> bool:
+    """Whether a finding follows in the same phrase: "noncalcified left lower lobe nodule"."""
+    following = next((item for item in items if item.start > place and item.is_finding), None)
+    return following is not None and _PHRASE_ENDS.isdisjoint(tokens[place : following.start])
 
 
 def _first(told: set[tuple[str, tuple[str, ...]]], key: tuple[str, tuple[str, ...]]) -> bool:

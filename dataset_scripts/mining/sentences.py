@@ -7,6 +7,7 @@ time or a name does not end a sentence, and a period whose following blank was l
 import re
 
 from dataset_scripts.mining.plain_text import plain_text
+from dataset_scripts.mining.sections import names_organs
 
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 _RULE = re.compile(r"^[^\S\n]*_{10,}[^\S\n]*$", re.MULTILINE)
@@ -19,6 +20,8 @@ _BULLET_LINE = re.compile(
     r"\n[^\S\n]*(?:[-*\u2022\u00b7\u2013\u25aa\u25e6>]|o(?=[^\S\n]+[A-Z]))[^\S\n]*(?=[\w(])"
 )
 _HEADED_LINE = re.compile(r"\n(?=[^\S\n]*[A-Z][A-Za-z /,&()-]{1,40}:\s)")
+_LOWER_HEAD = re.compile(r"\n[^\S\n]*([a-z]+(?:[ /,&]+[a-z]+){0,3}) ?: ")
+_HEAD_ALONE = re.compile(r"\n[^\S\n]*([A-Za-z][A-Za-z /,&-]{1,40}?) ?:?[^\S\n]*\n(?=[^\S\n]*[A-Z(])")
 _SHORT_LINE = re.compile(r"(?<=\n)([^\n]{1,50})\n(?=[^\S\n]*[A-Z])")
 _ENDS_OPEN = re.compile(
     r"(?:[,(/&-]|\b(?:and|or|of|in|the|a|an|with|to|for|at|by|from|on|no|is|are|drs?|mrs?|ms|vs"
@@ -39,10 +42,15 @@ _LOST_BLANK = re.compile(r"[A-Z]{2,}\b|[a-z]{3,}(?=[ ,;:]|\.?$|\. )")
 _WORD_BEFORE = re.compile(r"[a-z]{3,}$", re.I)
 _ADDRESS = frozenset({"www", "http", "https"})
 _SUFFIXES = frozenset({"com", "org", "net", "edu", "gov", "html", "dcm", "jpg", "png", "pdf", "txt", "nii"})
-# What answers the words before a question mark.
+_TOLD = (
+    r"(?:yes|trace|tiny|minimal|small|slight|mild|moderate|large|severe|massive|left|right|bilateral|both|sided"
+    r"|sides?|bases?|on|the|at|in|and|only|likely|probable|new|unchanged|stable|improved|worse|increased"
+    r"|decreased)"
+)
+# What answers the words before a question mark: a degree, a side or a change among others.
 _ANSWER = re.compile(
-    r"(?:(?:none|not) \w+|none|no|nil|absent|negative|yes|present|unlikely|possibly|no evidence)"
-    r"\s*(?:[.;,!]|$)",
+    rf"(?:(?:none|not) \w+|none|no|nil|absent|negative|yes|present|unlikely|possibly|no evidence"
+    rf"|{_TOLD}(?:[ ,-]+{_TOLD}){{0,6}})\s*(?:[.;,!]|$)",
     re.IGNORECASE,
 )
 _NEXT_NUMBER = re.compile(r"\d{1,2}\.\s")
@@ -111,8 +119,15 @@ def split_sentences(text: str) -> list[str]:
 
 def _part_lines(text: str) -> str:
     """Put a blank line before each line that is an item of its own."""
-    text = _HEADED_LINE.sub("\n\n", _BULLET_LINE.sub("\n\n", f"\n{text}"))
+    text = _HEAD_ALONE.sub(lambda line: _headed(line, f"\n{line[1]}: "), f"\n{text}")
+    text = _LOWER_HEAD.sub(lambda line: _headed(line, f"\n\n{line[1]}: "), text)
+    text = _HEADED_LINE.sub("\n\n", _BULLET_LINE.sub("\n\n", text))
     return _SHORT_LINE.sub(lambda line: line[0] if _ENDS_OPEN.search(line[1]) else f"{line[1]}\n\n", text)
+
+
+def _headed(line: re.Match[str], text: str) -> str:
+    """The text instead of a line's heading, if that names organs."""
+    return text if names_organs(line[1]) else line[0]
 
 
 def _part_list_items(text: str) -> str:

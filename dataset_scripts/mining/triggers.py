@@ -68,7 +68,7 @@ _BARE = (
     r"(?:none|absent|nil|no|negative|neg|not (?:present|seen|identified|detected|visuali[sz]ed|evident|noted|"
     r"appreciated|demonstrated|apparent|observed|found|visible)|excluded|ruled out|unlikely|resolved|denied|"
     r"without|n / a|no evidence(?: (?:of|for) (?:this|it|such|same|any))?)(?: (?:seen|identified|detected"
-    r"|noted|present|evident|visuali[sz]ed|found|visible|now))?"
+    r"|noted|present|evident|visuali[sz]ed|found|visible|now|today|currently))?"
 )
 _END_OF_PART = r"(?= [,;:)/(~]| ?$| and | with )"
 _IN_PART = (
@@ -93,6 +93,8 @@ _TRIGGERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             rf"a |their |most )*{_EARLIER}",
             rf"(?:{_HAVE} |{_BE} )?(?:{_NOT}|never) (?:{_EARLIER} {_SEEN}|{_SEEN} (?:previously|before"
             rf"|earlier|priorly|then))",
+            rf"(?:{_HAVE} |{_BE} )?(?:absent|nil|not there) (?:on|in|at) (?:the |her |his |any |their )*"
+            rf"{_EARLIER}",
             r"not (?:only|necessarily|certain(?:ly)?|previously (?:seen|identified|present|noted))",
             rf"(?:no|without) (?:{_EARLIER} )*{_EARLIER}(?: (?:chest|relevant|similar|\w+ray))*(?: {_STUDY})+"
             r"(?: (?:\w+ ){0,2}?(?:for comparison|available|to compare))?",

@@ -224,6 +224,10 @@ def test_a_side_belongs_to_what_it_is_said_of(template: str, side: str) -> None:
     [
         ("Right upper and left lower lobe opacities.", {"right upper lobe", "left lower lobe"}),
         ("Opacities in the left upper and lower lobes.", {"left upper lobe", "left lower lobe"}),
+        (
+            "Opacities in the right upper, middle and lower lobes.",
+            {"right upper lobe", "right middle lobe", "right lower lobe"},
+        ),
         ("RUL and LLL opacity.", {"right upper lobe", "left lower lobe"}),
         ("Bi-basilar opacities.", {"lung base"}),
         ("B/L hilar opacity.", {"hilum"}),
@@ -337,6 +341,30 @@ def test_an_attribute_that_is_denied_is_none_of_the_entities() -> None:
     ]
     check("No displacement of the rib fracture.", "fracture", status="present")
     check("No calcification in the left upper lobe nodule.", "nodule", side="left", status="present")
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "side", "degree"),
+    [
+        ("Effusion? Yes, moderate.", "present", "", "moderate"),
+        ("Effusion? Small, on the left.", "present", "left", "mild"),
+        ("Pneumothorax? None. Effusion? Large right.", "present", "right", "severe"),
+        ("Effusion? None seen.", "absent", "", ""),
+        ("Effusion?", "possible", "", ""),
+        ("History of effusion, none today.", "absent", "", ""),
+        ("Effusion was absent on the prior and is now moderate.", "present", "", "moderate"),
+    ],
+)
+def test_a_question_is_settled_by_its_answer_and_the_past_by_today(
+    text: str, status: str, side: str, degree: str
+) -> None:
+    check(text, "effusion", status=status, side=side, degree=degree)
+
+
+@pytest.mark.parametrize("text", ["Noncalcified nodule.", "Noncalcified left lower lobe nodule."])
+def test_what_a_finding_is_not_denies_nothing(text: str) -> None:
+    assert read(text)["nodule"].status == "present"
+    assert read(text)["calcification"].is_attribute
 
 
 def test_what_is_said_of_a_part_has_the_side_of_the_part() -> None:

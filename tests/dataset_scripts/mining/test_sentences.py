@@ -135,6 +135,20 @@ def test_a_number_that_only_wraps_to_the_start_of_a_line_is_no_list_number() -> 
     assert split_sentences("1. Ribs 4 and\n 5 are old\n 2. Mass") == ["1. Ribs 4 and 5 are old", "2. Mass"]
 
 
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("heart: enlarged\nlungs: no consolidation", ["heart: enlarged", "lungs: no consolidation"]),
+        ("LUNGS:\nClear.\nPLEURA:\nRight effusion.", ["LUNGS: Clear.", "PLEURA: Right effusion."]),
+        ("LUNGS AND PLEURA\nNo effusion.\nHEART\nEnlarged.",
+         ["LUNGS AND PLEURA: No effusion.", "HEART: Enlarged."]),
+        ("The chest is as\nfollows: no effusion.", ["The chest is as follows: no effusion."]),
+    ],
+)  # fmt: skip
+def test_what_stands_under_an_organs_heading_is_read_with_it(text: str, sentences: list[str]) -> None:
+    assert split_sentences(text) == sentences
+
+
 @pytest.mark.parametrize("text", ["", "  \n ", ".", " . . ___ "])
 def test_text_without_words_has_no_sentences(text: str) -> None:
     assert split_sentences(text) == []
