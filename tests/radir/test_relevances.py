@@ -54,19 +54,23 @@ def test_score_by_content_follows_what_is_affirmed(
 
 def test_a_corpus_says_what_is_rare(
     dataset: Path,
-    files: tuple[Path, Path],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    texts, others = ["Mild cardiomegaly. Left effusion."], ["Mild cardiomegaly. Scoliosis."]
+    files = tmp_path / "a.txt", tmp_path / "b.txt"
+    files[0].write_text(texts[0])
+    files[1].write_text(others[0])
     store = BuiltDataset(dataset).entities()
     corpus = Corpus.of(store)
     assert corpus.total == len(BuiltDataset(dataset).studies("train").unique("study_id"))
     assert 0 < max(corpus.reports.values()) <= corpus.total
     run("score", *files, "--relevance", "content", "--corpus", dataset, "--json", monkeypatch=monkeypatch)
     found = json.loads(capsys.readouterr().out)["scores"]
-    expected = score_texts(TEXTS, OTHERS, LexicalExtractor(), relevance="content", corpus=corpus)
+    expected = score_texts(texts, others, LexicalExtractor(), relevance="content", corpus=corpus)
     assert found == expected.tolist()
-    assert found[0] != score_texts(TEXTS, OTHERS, LexicalExtractor(), relevance="content")[0]
+    assert found != score_texts(texts, others, LexicalExtractor(), relevance="content").tolist()
 
 
 @pytest.mark.parametrize(

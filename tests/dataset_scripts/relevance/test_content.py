@@ -26,12 +26,13 @@ from dataset_scripts.relevance.text_scores import score_all_pairs, score_texts
 from tests.dataset_scripts.relevance.engine.test_engine import random_store
 
 LEXICAL = LexicalExtractor()
+ALL_COUNT = ContentWeights(denial=0.1)
 ABNORMALITY, NON_ABNORMALITY, DISEASE, NON_DISEASE, ANATOMY = range(5)
 
 
 def random_formula(store: EntityStore, seed: int = 0) -> ContentFormula:
     own = np.random.default_rng(seed).uniform(0.01, 1, len(store.entity_types))
-    return ContentFormula(store, ContentWeights(), own)
+    return ContentFormula(store, ALL_COUNT, own)
 
 
 def weighted(
@@ -47,7 +48,7 @@ def content_of(*texts: str) -> np.ndarray:
 def test_a_pair_by_hand() -> None:
     left = weighted([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [DISEASE, ANATOMY, NON_DISEASE], [0.5, 0.2, 0.1])
     right = weighted([[0.5, 0.75**0.5, 0], [0, 0.6, 0.8]], [DISEASE, NON_ABNORMALITY], [1.0, 0.4])
-    weights = ContentWeights()
+    weights = ALL_COUNT
     half, near = round(0.5 * 2**20) / 2**20, round(0.75**0.5 * 2**20) / 2**20
     alike = round(0.9 * 2**20) / 2**20
     # effusion: 1 * .5, half alike; pleura: .15 * .2, nearest to the finding; denial: .1 * .1, like the other
@@ -63,8 +64,8 @@ def test_a_pair_by_hand() -> None:
 def test_a_contradiction_earns_nothing_and_counts() -> None:
     one = weighted([[1, 0], [0, 1]], [DISEASE, DISEASE], [1, 1])
     other = weighted([[1, 0], [0, 1]], [NON_DISEASE, DISEASE], [1, 1])
-    assert directed_content(one, other, ContentWeights()).score == 0.5
-    assert directed_content(other, one, ContentWeights()).score == pytest.approx(1 / 1.1)
+    assert directed_content(one, other, ALL_COUNT).score == 0.5
+    assert directed_content(other, one, ALL_COUNT).score == pytest.approx(1 / 1.1)
 
 
 def test_normal_texts_are_fully_alike_and_unlike_those_with_a_finding() -> None:
