@@ -53,15 +53,18 @@ from dataset_scripts.sources.open_i import OpenISource
 TRAINING, HELD_BACK = SPLITS[:1], SPLITS[1:]
 DRAWS, QUICK_DRAWS, QUICK_STUDIES = 2000, 50, 150
 
-ABOUT_LABELS = f"""A query is a study with the label; a candidate, any study of another patient, is right if it has the
-label too. AUC, mAP and precision@{K} (P@{K}) are means over the labels that {LEAST_POSITIVE} of the
-studies have, of means over queries. "Anatomy" compares what the studies say of the label's anatomy,
-over those that speak of it. In brackets are 95% intervals over patients."""
+ABOUT_LABELS = f"""\
+A query is a study with the label; a candidate, any study of another patient, is right if
+it has the label too. AUC, mAP and precision@{K} (P@{K}) are means over the labels that
+{LEAST_POSITIVE} of the studies have, of means over queries. "Anatomy" compares what the
+studies say of the label's anatomy, over those that speak of it. In brackets are 95%
+intervals over patients."""
 
-ABOUT_PAIRS = f"""Tau is Kendall's tau-b of all scores with the mean ratings, with its 95% interval over cases. A pair
-is the two candidates of one case, if their ratings differ; equal scores do not order it. A ranking
-is kept if every "above" and every "equal" in it is: equal are scores that differ by {SAME:g} at
-most, or, in the last column, by {NEARLY:g} at most."""
+ABOUT_PAIRS = f"""\
+Tau is Kendall's tau-b of all scores with the mean ratings, with its 95% interval over
+cases. A pair is the two candidates of one case, if their ratings differ; equal scores do
+not order it. A ranking is kept if every "above" and every "equal" in it is: equal are
+scores that differ by {SAME:g} at most, or, in the last column, by {NEARLY:g} at most."""
 
 
 def label_rows(found: Mapping[str, Measure], studies: Studies, draws: int) -> Iterator[tuple[str, str]]:
