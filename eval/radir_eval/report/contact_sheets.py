@@ -90,12 +90,12 @@ class _Pictures:
 
 def _hit(hit: Mapping[str, Any], pictures: _Pictures, anatomy: str, query: int) -> dict[str, Any]:
     position = pictures.position(hit["image_id"])
-    why = _why(pictures.items, anatomy, query, position)
-    return {**pictures.show(position, anatomy), **hit, "why": why}
+    whys = _whys(pictures.items, anatomy, query, position)
+    return {**pictures.show(position, anatomy), **hit, "whys": whys}
 
 
-def _why(items: RetrievalSplit, anatomy: str, query: int, hit: int) -> list[str]:
-    """What the relevance of a hit's text to the query's rests on, a match of two entities a line.
+def _whys(items: RetrievalSplit, anatomy: str, query: int, hit: int) -> list[dict[str, Any]]:
+    """What each relevance of a hit's text to the query's rests on.
 
     Args:
         items: the split.
@@ -103,15 +103,18 @@ def _why(items: RetrievalSplit, anatomy: str, query: int, hit: int) -> list[str]
         query, hit: positions of two images.
 
     Returns:
-        The most telling matches first; empty where a study has no text for the anatomy.
+        For each relevance its "name", "score" and "matches", a match of two entities a line, the most telling
+        first; empty where a study has no text for the anatomy.
     """
     rows = items.rows(anatomy)
     if min(rows[query], rows[hit]) < 0:
         return []
-    engine = items.dataset.engine
-    found = explain(engine.store, engine.weights, int(rows[query]), int(rows[hit]))
-    links = [str(link) for link in found.links()]
-    if not links:
-        return [found.line()]
-    left_out = len(links) - _LINKS
-    return links[:_LINKS] + ([f"and {left_out} more"] if left_out > 0 else [])
+    whys = []
+    for name in items.relevances:
+        engine = items.dataset.engine_for(name)
+        found = explain(engine.store, engine.formula, int(rows[query]), int(rows[hit]))
+        links = [str(link) for link in found.links()] or [found.line()]
+        left_out = len(links) - _LINKS
+        matches = links[:_LINKS] + ([f"and {left_out} more"] if left_out > 0 else [])
+        whys.append({"name": name, "score": found.score, "matches": matches})
+    return whys

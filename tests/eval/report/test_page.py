@@ -55,7 +55,8 @@ def run(helpers: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> S
     store = dataset.engine.store
     texts = [text.replace("clear", "<b>clear & bright</b>") for text in store.texts]
     records = [(*key, texts[row]) for key, row in store.keys.items()]
-    dataset.engine = RelevanceEngine(EntityStore.build(records, MarkupExtractor()))
+    training = {study for study, _, _ in records}
+    dataset.engine = RelevanceEngine(EntityStore.build(records, MarkupExtractor(), training=training))
     radir = helpers.write_vectors(out / "radir.parquet", dataset, *dataset.knowing_vectors(0.1))
     clip = helpers.write_vectors(out / "clip.parquet", dataset, dataset.knowing_vectors(0.3, 1)[0], {})
     sources = [ParquetEmbeddings(radir), ParquetEmbeddings(clip), RandomRanker(0), OracleRanker()]
@@ -301,21 +302,25 @@ def _luminance(colour: str) -> float:
 
 def test_every_hit_says_why_in_the_words_of_its_explanation(run: SimpleNamespace) -> None:
     examples = json.loads((run.out / "examples.json").read_text())
-    engine, items = run.dataset.engine, RetrievalSplit(run.dataset, "test")
+    items = RetrievalSplit(run.dataset, "test")
     place = {image_id: number for number, image_id in enumerate(items.image_ids)}
     shown = re.findall(
-        r'<details class="why"><summary>why (\S+)</summary><ul>(.*?)</ul>', run.page, re.DOTALL
+        r'<details class="why"><summary>why (\w+ \S+)</summary><ul>(.*?)</ul>', run.page, re.DOTALL
     )
-    shown = [(number, re.findall(r"<li>(.*?)</li>", links)) for number, links in shown]
+    shown = [(title, re.findall(r"<li>(.*?)</li>", links)) for title, links in shown]
     expected = []
     for example in examples:
         rows = items.rows(example["anatomy"])
         for hit in (hit for hits in example["models"].values() for hit in hits):
             pair = (rows[place[example["query_id"]]], rows[place[hit["image_id"]]])
-            found = explain(engine.store, engine.weights, *map(int, pair))
-            assert found.score == pytest.approx(hit["relevance"], abs=1e-5)
-            expected.append((f"{hit['relevance']:.2f}", [str(link) for link in found.links()]))
-    assert [(number, [html.unescape(link) for link in links]) for number, links in shown] == expected
+            for name in items.relevances:
+                engine = run.dataset.engine_for(name)
+                found = explain(engine.store, engine.formula, *map(int, pair))
+                if name == "paper":
+                    assert found.score == pytest.approx(hit["relevance"], abs=1e-5)
+                links = [str(link) for link in found.links()] or [found.line()]
+                expected.append((f"{name} {found.score:.2f}", links))
+    assert [(title, [html.unescape(link) for link in links]) for title, links in shown] == expected
     words = "".join(link for _, links in expected for link in links)
     assert all(sign in words for sign in ("=", "~", "≠", "contradicts"))
     assert "<u>" in words
