@@ -180,11 +180,12 @@ def content_score(query: WeightedEntities, match: WeightedEntities, weights: Con
     """Return the relevance of one pair of texts by content: symmetric, 0 to 1.
 
     Example:
-        >>> rare, common = np.array([1.0, 0.5]), np.array([0.25, 0.5])
-        >>> one = WeightedEntities(np.eye(2), np.array([2, 4]), rare)
-        >>> other = WeightedEntities(np.eye(2)[::-1], np.array([2, 4]), common)
-        >>> content_score(one, one, ContentWeights()), content_score(one, other, ContentWeights())
-        (1.0, 0.0)
+        >>> effusion, left, right = np.eye(3)
+        >>> disease_and_anatomy, rarity = np.array([2, 4]), np.array([1.0, 0.5])
+        >>> one = WeightedEntities(np.stack([effusion, left]), disease_and_anatomy, rarity)
+        >>> other = WeightedEntities(np.stack([effusion, right]), disease_and_anatomy, rarity)
+        >>> content_score(one, one, ContentWeights()), round(content_score(one, other, ContentWeights()), 3)
+        (1.0, 0.93)
     """
     known = by_convention(query, match)
     if known is not None:

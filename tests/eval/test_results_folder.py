@@ -30,7 +30,7 @@ PROTOCOL = Protocol(bootstrap_draws=10, randomisations=10, min_queries=2, ks_unc
 @pytest.fixture(autouse=True)
 def _no_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
     """The made-up engine has no entities to explain a relevance by."""
-    monkeypatch.setattr(contact_sheets, "_why", lambda *_: [])
+    monkeypatch.setattr(contact_sheets, "_whys", lambda *_: [])
 
 
 def evaluated(dataset: Any, out: Path, *sources: Ranker, **options: Any) -> dict[str, Any]:
