@@ -30,8 +30,12 @@ from typing import Any
 
 from machine import machine
 
+from dataset_scripts.mining.abbreviations import expand
 from dataset_scripts.mining.corpus import mine_reports
 from dataset_scripts.mining.findings import FindingsMiner
+from dataset_scripts.mining.laterality import SideFinder
+from dataset_scripts.mining.mentions import MentionFinder
+from dataset_scripts.mining.ontology import default_ontology
 from dataset_scripts.mining.sections import split_sections
 from dataset_scripts.mining.sentences import split_sentences
 from dataset_scripts.mining.tokens import tokenize
@@ -183,17 +187,17 @@ def profile_table(corpora: dict[str, list[str]], repeats: int) -> str:
 
 
 def _stage_seconds(name: str, reports: list[str], repeats: int) -> list[float]:
-    miner = FindingsMiner(kept=0)
-    mentions, sides = miner._mentions, miner._sides
+    ontology = default_ontology()
+    mentions, sides = MentionFinder(ontology), SideFinder(ontology)
     texts = [findings_of(name, report) for report in reports]
     sentences = [sentence for text in texts for sentence in split_sentences(text)]
-    tokens = [tokenize(sentence) for sentence in sentences]
+    tokens = [expand(tokenize(sentence)) for sentence in sentences]
     found = [mentions.find(words) for words in tokens]
     sided = [(t, m) for t, m in zip(tokens, found, strict=True) if m and sides.has_side(t)]
     runs: list[Callable[[], Any]] = [
         lambda: [findings_of(name, report) for report in reports],
         lambda: [split_sentences(text) for text in texts],
-        lambda: [tokenize(sentence) for sentence in sentences],
+        lambda: [expand(tokenize(sentence)) for sentence in sentences],
         lambda: [mentions.find(words) for words in tokens],
         lambda: [sides.find(words, those) for words, those in sided],
     ]
@@ -235,7 +239,7 @@ def spacy_miners(miner: FindingsMiner) -> dict[str, Callable[[str], dict[str, st
         nlp = spacy.blank("en")
         nlp.add_pipe(splitter)
         matcher = PhraseMatcher(nlp.vocab, attr="LOWER")
-        for form, term in miner._mentions._forms.items():
+        for form, term in MentionFinder(ontology)._forms.items():
             for number, _ in term.owners:
                 matcher.add(names[number], [nlp.make_doc(" ".join(form))])
 
