@@ -16,6 +16,7 @@ from .configuration_radir import RadIRConfig, check_anatomies
 from .losses import ConditionalLoss, UnconditionalLoss
 from .modeling_base import RadIRPreTrainedModel, load_tower
 from .modeling_fusion import RadIRFusionModel
+from .modeling_linear_fusion import RadIRLinearFusionModel
 from .modeling_text import RadIRTextModel
 from .modeling_vision import RadIRVisionModel, RadIRVisionOutput
 
@@ -62,12 +63,16 @@ class RadIRModel(RadIRPreTrainedModel):
         super().__init__(config)
         self.vision_model = RadIRVisionModel(config)
         self.text_model = RadIRTextModel(config)
-        self.visual_projection = nn.Linear(self.vision_model.hidden_size, config.projection_dim, bias=False)
+        width, fusion = self.vision_model.hidden_size, config.fusion_config
+        self.visual_projection = None
+        if fusion is None or fusion.kind != "linear":  # whose whole-image head stands in its place
+            self.visual_projection = nn.Linear(width, config.projection_dim, bias=False)
         self.text_projection = nn.Linear(self.text_model.hidden_size, config.projection_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
-        self.fusion_model = None
-        if config.fusion_config is not None:
-            self.fusion_model = RadIRFusionModel(config, self.vision_model.hidden_size)
+        self.fusion_model: Any = None
+        if fusion is not None:
+            kinds = {"attention": RadIRFusionModel, "linear": RadIRLinearFusionModel}
+            self.fusion_model = kinds[fusion.kind](config, width)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -281,6 +286,8 @@ class RadIRModel(RadIRPreTrainedModel):
         Raises:
             ValueError: if they were encoded without pooling.
         """
+        if self.visual_projection is None:
+            return self.fusion_model.whole_images(vision.tokens)
         if vision.pooled is None:
             raise ValueError("these images were encoded with pool=False: encode them with pool=True")
         return F.normalize(self.visual_projection(vision.pooled), dim=-1)

@@ -211,13 +211,20 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def _fusion(fusion: dict[str, Any]) -> str:
+    if fusion.get("kind") == "linear":
+        heads, basis = fusion["num_conditions"], fusion["basis_size"]
+        return f"{heads:,} linear heads of {fusion['hidden_size'] // 2} numbers, on {basis:,} of an image"
+    return f"cross-attention, {_sizes(fusion)}"
+
+
 def _architecture(facts: ModelInfo) -> str:
     config = facts.config
     fusion = config.get("fusion_config") or {}
     kinds = {
         "vision_model": _tower(config.get("vision_config") or {}),
         "text_model": _tower(config.get("text_config") or {}),
-        "fusion_model": f"cross-attention, {_sizes(fusion)}",
+        "fusion_model": _fusion(fusion),
     }
     rows = [
         f"| {_PARTS.get(part, plain(part))} | {kinds.get(part, '')} | {count:,} |"
