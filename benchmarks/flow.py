@@ -45,10 +45,10 @@ def train(config: str, dataset: Path, out: Path, method: str) -> float:
 def held_out_image(data: Path, folder: Path) -> Path:
     """The file of the first image of the test split; one that lies in a table is written to the folder."""
     dataset = BuiltDataset.open(data)
-    image = dataset.image(dataset.studies("test")[0])
+    study = dataset.studies("test")[0]
     if dataset.holds_volumes:
-        return data / image
-    image.save(folder / "query.png")
+        return dataset.path(study["image"])
+    dataset.image(study).save(folder / "query.png")
     return folder / "query.png"
 
 
