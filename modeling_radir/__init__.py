@@ -4,9 +4,9 @@ In the order of use: `configuration_radir` and `configuration_ctvit` describe a 
 (`dicom_levels`, `dicom_frames`, `dicom_series`), `nifti`, `voxels` and `volumes` read images, and
 `resampling`, `image_processing_radir`, `image_processing_radir_ct` and `processing_radir` make them ready;
 `modeling_base`, `modeling_vision`, `modeling_ctvit` (`modeling_ctvit_layers`), `modeling_text`,
-`modeling_fusion` and `modeling_linear_fusion` are its parts and `modeling_radir` the whole; `losses` train
-it, `inference` and `pipeline_radir` use it, `checks` serve all. These files travel with a saved model, so
-they lie side by side; `heat_maps/` and `conversion/` stay here.
+`modeling_fusion`, `modeling_linear_fusion` and `modeling_centre` are its parts, `modeling_radir` the whole;
+`losses` train it, `inference` and `pipeline_radir` use it, `checks` serve all. These files travel with a
+saved model, so they lie side by side; `heat_maps/` and `conversion/` stay here.
 """
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor

@@ -113,6 +113,8 @@ class RadIRConfig(PretrainedConfig):
             onto the grid of the coarsest, and their channels joined. None: the tower's last map alone.
         vision_mean, vision_std: of the tower's channels, for pixels in 0 to 1; the model then turns its
             pixel_values, which lie in -1 to 1, into what the tower was trained on. None: as they are.
+        centred: whether features are taken relative to their means over training images, which the model then
+            keeps: of whole images, of reports, and of each of `anatomies`. `radir calibrate` sets it.
 
     Raises:
         ValueError: if the values do not fit together.
@@ -141,6 +143,7 @@ class RadIRConfig(PretrainedConfig):
     vision_levels: Any = None
     vision_mean: Any = None
     vision_std: Any = None
+    centred: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         check_positive("projection_dim", self.projection_dim)

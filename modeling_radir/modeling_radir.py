@@ -15,6 +15,7 @@ from transformers.utils import ModelOutput
 from .configuration_radir import RadIRConfig, check_anatomies
 from .losses import ConditionalLoss, UnconditionalLoss
 from .modeling_base import RadIRPreTrainedModel, load_tower
+from .modeling_centre import RadIRCentre
 from .modeling_fusion import RadIRFusionModel
 from .modeling_linear_fusion import RadIRLinearFusionModel
 from .modeling_text import RadIRTextModel
@@ -73,6 +74,7 @@ class RadIRModel(RadIRPreTrainedModel):
         if fusion is not None:
             kinds = {"attention": RadIRFusionModel, "linear": RadIRLinearFusionModel}
             self.fusion_model = kinds[fusion.kind](config, width)
+        self.centre: RadIRCentre | None = RadIRCentre(config) if config.centred else None
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -129,6 +131,8 @@ class RadIRModel(RadIRPreTrainedModel):
     def fuse(self, tokens: Tensor, grid: tuple[int, int], queries: Tensor) -> Tensor:
         """Image tokens (B, N, Cv) on a grid and queries (Q, d) to (B, Q, d), L2-normalised (eq. 8).
 
+        Centred by the means that the model keeps, if it keeps any; in training mode the losses see them raw.
+
         Raises:
             ValueError: if the model has no fusion, or the shapes do not fit.
         """
@@ -137,7 +141,8 @@ class RadIRModel(RadIRPreTrainedModel):
                 "this model has no fusion (fusion_config is None), so it compares whole images only: ask "
                 "without an anatomy, or load a model that was trained in stage 2"
             )
-        return self.fusion_model(tokens, grid, queries)
+        fused = self.fusion_model(tokens, grid, queries)
+        return fused if self.centre is None or self.training else self.centre.conditional(fused, queries)
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
         """Features (B, d) of whole images (B, C, H, W) or volumes (B, C, D, H, W), L2-normalised."""
@@ -145,7 +150,8 @@ class RadIRModel(RadIRPreTrainedModel):
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Features (T, d) of texts (T, L), L2-normalised."""
-        return F.normalize(self.encode_anatomies(input_ids, attention_mask), dim=-1)
+        text = F.normalize(self.encode_anatomies(input_ids, attention_mask), dim=-1)
+        return text if self.centre is None or self.training else self.centre.text(text)
 
     def get_conditional_features(
         self,
@@ -286,6 +292,11 @@ class RadIRModel(RadIRPreTrainedModel):
         Raises:
             ValueError: if they were encoded without pooling.
         """
+        whole = self._project_image(vision)
+        return whole if self.centre is None or self.training else self.centre.whole(whole)
+
+    def _project_image(self, vision: RadIRVisionOutput) -> Tensor:
+        """The same before centring."""
         if self.visual_projection is None:
             return self.fusion_model.whole_images(vision.tokens)
         if vision.pooled is None:

@@ -227,9 +227,11 @@ _SIZE, _NUMBER = Range(1), Range(0)
 def _trained(where: str) -> tuple[RadIRModel, Any]:
     """A trained model and its processor."""
     try:
-        return RadIRModel.from_pretrained(where), RadIRProcessor.from_pretrained(where)
+        model, processor = RadIRModel.from_pretrained(where), RadIRProcessor.from_pretrained(where)
     except (OSError, KeyError, TypeError, StrictDataclassError) as error:
         raise _not_loaded("model", where, error) from error
+    model.centre, model.config.centred = None, False  # means of features that training changes
+    return model, processor
 
 
 def _tokenizer(config: TrainConfig, texts: Sequence[str]) -> Any:
