@@ -1,6 +1,7 @@
 """Fixtures for every room: where the shared open data lies, and one small built dataset."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "shared_data" in getattr(item, "fixturenames", ()):
             item.add_marker("shared")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts_as_in_a_terminal() -> None:
+    """A shell that starts the tests in the background has Ctrl-C ignored, which processes inherit."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
