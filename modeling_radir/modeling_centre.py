@@ -20,6 +20,11 @@ class RadIRCentre(RadIRPreTrainedModel):
     under each known anatomy; `queries` (A, d), the text latents by which an anatomy is known again.
     """
 
+    images: Tensor
+    texts: Tensor
+    conditions: Tensor
+    queries: Tensor
+
     def __init__(self, config: RadIRConfig):
         super().__init__(config)
         rows, width = len(config.anatomies), config.projection_dim
