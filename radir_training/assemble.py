@@ -81,6 +81,7 @@ def _untrained(config: TrainConfig, vocab_size: int) -> RadIRModel:
         fusion_config=described.fusion_config,
         projection_dim=config.projection_dim,
         text_pooling=config.text_pooling,
+        vision_levels=config.vision_levels or None,
     )
 
 
@@ -102,6 +103,7 @@ def model_config(config: TrainConfig, vocab_size: int) -> RadIRConfig:
         fusion_config=None if config.method == "clip" else config.fusion,
         projection_dim=config.projection_dim,
         text_pooling=config.text_pooling,
+        vision_levels=config.vision_levels or None,
     )
 
 

@@ -38,6 +38,8 @@ class TrainConfig:
     # override the tower's own, and model_type says how to read a repository that has code of its own
     vision: dict = field(default_factory=dict)
     text: dict = field(default_factory=dict)
+    # feature maps of a 2D tower whose tokens are joined, by their places from 0; empty: the last one alone
+    vision_levels: list[int] = field(default_factory=list)
     text_pooling: str = "cls"  # or mean, for a text tower from random weights
     fusion: dict = field(default_factory=dict)  # fields of RadIRFusionConfig
     projection_dim: int = 512  # d of eq. 4
@@ -179,6 +181,7 @@ RANGES = {
     "vocab_size": _COUNT,
     "max_tokens": Range(3),  # a word between the special tokens
     "image_size": _COUNT,
+    "vision_levels": Range(0),
     "volume_size": _COUNT,
     "spacing_mm": _ABOVE_0,
     "stage1_steps": Range(0),
