@@ -67,6 +67,8 @@ class TrainConfig:
     stage1_weight: float = 0.0  # stage 2: weight of eq. 6 beside eq. 9, so that a learning tower keeps it
     learning_rate: float = 1e-4
     fusion_learning_rate: float = 0.0  # of the fusion in stage 2; 0: learning_rate
+    vision_learning_rate: float = 0.0  # of the image tower, as where it is pretrained; 0: learning_rate
+    text_learning_rate: float = 0.0  # of the text tower; 0: learning_rate
     weight_decay: float = 0.0  # not of biases, norms and logit_scale
     warmup_steps: int = 1_000  # of each stage, linear; then cosine to zero
     max_grad_norm: float = 0.5
@@ -193,6 +195,8 @@ RANGES = {
     "stage1_weight": _WEIGHT,
     "learning_rate": _ABOVE_0,
     "fusion_learning_rate": _WEIGHT,
+    "vision_learning_rate": _WEIGHT,
+    "text_learning_rate": _WEIGHT,
     "weight_decay": _WEIGHT,
     "warmup_steps": Range(0),
     "max_grad_norm": _ABOVE_0,
