@@ -48,8 +48,7 @@ def found(arguments: argparse.Namespace) -> None:
             )
             folders.append(folder)
         models = [word for folder in (*folders, *arguments.model) for word in ("--model", folder)]
-        frozen = [word for name in ("frozen", "frozen-centred")
-                  for word in ("--baseline", f"{name}={arguments.encoder}")]  # fmt: skip
+        frozen = ("--baseline", "frozen", "--baseline", "frozen-centred")  # of the first model's tower
         subprocess.run(
             [radir, "evaluate", *models, *frozen, "--baseline", "random", "--dataset", arguments.dataset,
              "--out", f"{work}/evaluation"],
