@@ -83,6 +83,8 @@ class TrainConfig:
     workers: int = 0  # processes that read images
     checkpoint_every: int = 500  # steps
     log_every: int = 10  # steps
+    validate_every: int = 0  # steps between two looks at the validation split; 0: none
+    validation_images: int = 300  # of it, at most
     other_processes: bool = False  # resume with another number of processes: other weights
     tracker: str = "tensorboard"  # any of accelerate's, or none
 
@@ -147,7 +149,7 @@ class TrainConfig:
 
 _HOUSEKEEPING = (
     *("dataset", "output_dir", "cache_dir", "cache_images", "cache_volumes", "workers"),
-    *("checkpoint_every", "log_every", "tracker", "other_processes"),
+    *("checkpoint_every", "log_every", "tracker", "other_processes", "validate_every", "validation_images"),
 )
 
 
@@ -211,6 +213,8 @@ RANGES = {
     "workers": Range(0),
     "checkpoint_every": _COUNT,
     "log_every": _COUNT,
+    "validate_every": Range(0),
+    "validation_images": Range(10),
 }
 
 

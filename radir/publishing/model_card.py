@@ -291,8 +291,8 @@ _SHARING = {
 
 
 def _losses(training: dict[str, Any]) -> str:
-    """The last loss of each stage."""
-    last = {entry["stage"]: entry for entry in training.get("history", [])}
+    """The last loss of each stage; an adapted model has none."""
+    last = {entry["stage"]: entry for entry in training.get("history", []) if "loss" in entry}
     return " ".join(
         f"Stage {stage}: {entry['step'] + 1:,} steps, last loss {entry['loss']:.4f}."
         for stage, entry in sorted(last.items())

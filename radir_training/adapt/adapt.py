@@ -24,12 +24,12 @@ from dataset_scripts.relevance.engine.engine import RelevanceEngine
 from modeling_radir import RadIRCTImageProcessor, RadIRModel, RadIRProcessor, RadIRVisionModel
 from modeling_radir.checks import check_weights
 from radir_training.adapt.basis import fit_basis
-from radir_training.adapt.choice import ContentSkill
 from radir_training.adapt.encoders import ImageEncoder, load_encoder
 from radir_training.adapt.ridge import Head, NormalEquations
 from radir_training.adapt.text_side import fit_projection, text_features, text_tower
 from radir_training.adapt.token_cache import TokenCache
 from radir_training.batches import ImageReader
+from radir_training.content_skill import ContentSkill
 from radir_training.finding_vectors import FindingVectors
 from radir_training.run_folder import MODEL_KIND
 

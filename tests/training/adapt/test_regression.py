@@ -7,9 +7,9 @@ import pytest
 from radir_retrieval.metrics import retrieval_metrics
 
 from radir_training.adapt.basis import fit_basis
-from radir_training.adapt.choice import ContentSkill
 from radir_training.adapt.ridge import NormalEquations
 from radir_training.adapt.text_side import fit_projection
+from radir_training.content_skill import ContentSkill
 
 RNG = np.random.default_rng(0)
 X, Z = RNG.normal(size=(50, 7)) + 2, RNG.normal(size=(50, 3))
