@@ -44,6 +44,7 @@ from radir_training.settings import TrainConfig, load_config
 from radir_training.stopping import Interrupted, StopRequest, listening
 from radir_training.targets import Targets
 from radir_training.together import ToldByMainError, claimed, decide, largest, save_checkpoint
+from radir_training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,8 @@ class Trainer:
         for stage, _ in config.plan:
             self._order(stage, range(0))  # a batch that does not fit is told before anything is written
         self.stage1_loss, self.stage2_loss = build_losses(config)
+        if config.validate_every:
+            self.validation = Validation(self.data, self.processor, config.validation_images, config.seed)
         self.journal = Journal(self.accelerator)
 
     def run(self) -> Path:
@@ -118,6 +121,8 @@ class Trainer:
                 rates = optimisation.learning_rates(optimizer)
                 self.journal.log(stage, step, losses, {**rates, "gradient_norm": norm})
             schedule.step()
+            if config.validate_every and ((step + 1) % config.validate_every == 0 or step + 1 == steps):
+                self._validate(stage, step)
             stopped_by = largest(self.stop.number)  # the processes stop at one step
             if stopped_by or ((step + 1) % config.checkpoint_every == 0 and step + 1 < steps):
                 self._checkpoint(stage, step + 1)
@@ -179,6 +184,11 @@ class Trainer:
         embeds = gather_with_gradient(features.conditional_embeds).transpose(0, 1)  # (Q, N, d)
         relevance = torch.stack([self.targets.relevance(name, batch) for name in anatomies])  # (Q, N, N)
         return self.stage2_loss(embeds @ embeds.transpose(1, 2), relevance.to(embeds.device))
+
+    def _validate(self, stage: int, step: int) -> None:
+        """Look at the validation split, by the main process; the others wait for it at the next batch."""
+        if self.accelerator.is_main_process:
+            self.journal.log_validation(stage, step, self.validation.figures(self.model, stage))
 
     # What they take and leave.
 

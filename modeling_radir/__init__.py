@@ -3,10 +3,10 @@
 In the order of use: `configuration_radir` and `configuration_ctvit` describe a model; `pictures`, `dicom`
 (`dicom_levels`, `dicom_frames`, `dicom_series`), `nifti`, `voxels` and `volumes` read images, and
 `resampling`, `image_processing_radir`, `image_processing_radir_ct` and `processing_radir` make them ready;
-`modeling_base`, `modeling_vision`, `modeling_ctvit` (`modeling_ctvit_layers`), `modeling_text` and
-`modeling_fusion` are its parts and `modeling_radir` the whole; `losses` train it, `inference` and
-`pipeline_radir` use it, `checks` serve all. These files travel with a saved model, so they lie side by side;
-`heat_maps/` and `conversion/` stay here.
+`modeling_base`, `modeling_vision`, `modeling_ctvit` (`modeling_ctvit_layers`), `modeling_text`,
+`modeling_fusion`, `modeling_linear_fusion` and `modeling_centre` are its parts, `modeling_radir` the whole;
+`losses` train it, `inference` and `pipeline_radir` use it, `checks` serve all. These files travel with a
+saved model, so they lie side by side; `heat_maps/` and `conversion/` stay here.
 """
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
@@ -24,6 +24,7 @@ from .losses import (
 )
 from .modeling_ctvit import RadIRCTViTModel
 from .modeling_fusion import RadIRFusionModel
+from .modeling_linear_fusion import RadIRLinearFusionModel
 from .modeling_radir import RadIRModel, RadIROutput
 from .modeling_text import RadIRTextModel
 from .modeling_vision import RadIRVisionModel, RadIRVisionOutput
@@ -40,6 +41,7 @@ __all__ = [
     "RadIRConfig",
     "RadIRFusionConfig",
     "RadIRFusionModel",
+    "RadIRLinearFusionModel",
     "RadIRModel",
     "RadIROutput",
     "RadIRProcessor",

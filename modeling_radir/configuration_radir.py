@@ -14,14 +14,17 @@ DEFAULT_VISION = {"model_type": "vit", "image_size": 224, "patch_size": 16, "num
 DEFAULT_TEXT = {"model_type": "bert", "vocab_size": 30522, "max_position_embeddings": 512}
 FUSION_ACTIVATIONS = ("relu", "gelu", "silu")
 POSITION_LAYOUTS = ("interleaved", "concatenated")
+FUSION_KINDS = ("attention", "linear")
 
 use_own_pipeline()  # here, since a pipeline loads the configuration first, as remote code, too
 
 
 class RadIRFusionConfig(PretrainedConfig):
-    """The cross-attention decoder of the conditional stage (paper, section 4.2).
+    """How image tokens and an anatomy become one feature (paper, section 4.2).
 
     Args:
+        kind: "attention", the paper's cross-attention decoder, which the settings from num_hidden_layers to
+            position_layout describe; or "linear", a linear head for each condition, which the last three do.
         hidden_size: width of queries, keys and values; equals RadIRConfig.projection_dim.
         num_hidden_layers: decoder layers.
         num_attention_heads: heads in each; they divide hidden_size.
@@ -31,6 +34,9 @@ class RadIRFusionConfig(PretrainedConfig):
         layer_norm_eps: epsilon of every layer norm.
         position_layout: how the sine positions of the keys lie in the channels: "interleaved", sine and
             cosine of a frequency side by side, as in the release; or "concatenated", all sines first.
+        num_tokens: of an image, N; of "linear".
+        basis_size: P, linear combinations of the tokens that the heads share; of "linear".
+        num_conditions: heads; of "linear".
 
     Raises:
         ValueError: if the values do not fit together.
@@ -39,6 +45,7 @@ class RadIRFusionConfig(PretrainedConfig):
     model_type = "radir_fusion"
     base_config_key = "fusion_config"
 
+    kind: str = "attention"
     hidden_size: int = 512
     num_hidden_layers: int = 4
     num_attention_heads: int = 8
@@ -47,10 +54,17 @@ class RadIRFusionConfig(PretrainedConfig):
     dropout: float = 0.1
     layer_norm_eps: float = 1e-5
     position_layout: str = "interleaved"
+    num_tokens: int = 0
+    basis_size: int = 0
+    num_conditions: int = 0
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
-        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
+        if self.kind not in FUSION_KINDS:
+            raise ValueError(f"fusion_config.kind is {self.kind!r}; one of {FUSION_KINDS} is needed")
+        sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+        of_linear = ("num_tokens", "basis_size", "num_conditions") if self.kind == "linear" else ()
+        for name in (*sizes, *of_linear):
             check_positive(f"fusion_config.{name}", getattr(self, name))
         if self.hidden_size % self.num_attention_heads or self.hidden_size % 2:
             raise ValueError(
@@ -94,6 +108,13 @@ class RadIRConfig(PretrainedConfig):
         logit_scale_init_value: natural logarithm of the factor on cosines before the contrastive loss. The
             released model starts at e / 0.1 = 27.18, so at 1 + ln 10.
         anatomies: known anatomy names and their token ids, special tokens included.
+        vision_levels: which feature maps of a 2D tower the tokens are made of, as places from 0, the finest
+            first: maps of a timm tower, hidden states of a ViT of transformers. The finer ones are averaged
+            onto the grid of the coarsest, and their channels joined. None: the tower's last map alone.
+        vision_mean, vision_std: of the tower's channels, for pixels in 0 to 1; the model then turns its
+            pixel_values, which lie in -1 to 1, into what the tower was trained on. None: as they are.
+        centred: whether features are taken relative to their means over training images, which the model then
+            keeps: of whole images, of reports, and of each of `anatomies`. `radir calibrate` sets it.
 
     Raises:
         ValueError: if the values do not fit together.
@@ -119,6 +140,10 @@ class RadIRConfig(PretrainedConfig):
     text_pooling: str = "cls"
     logit_scale_init_value: float = 1.0 + math.log(10.0)
     anatomies: Any = None
+    vision_levels: Any = None
+    vision_mean: Any = None
+    vision_std: Any = None
+    centred: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         check_positive("projection_dim", self.projection_dim)
@@ -156,6 +181,8 @@ class RadIRConfig(PretrainedConfig):
                 f"logit_scale_init_value is {self.logit_scale_init_value}; a finite logarithm is needed"
             )
         check_anatomies(self.anatomies, getattr(self.text_config, "vocab_size", None))
+        _check_levels(self.vision_levels)
+        _check_normalisation(self.vision_mean, self.vision_std)
 
     def token_ids(self, anatomy: str) -> list[int]:
         """The token ids of a known anatomy.
@@ -181,6 +208,37 @@ def check_anatomies(anatomies: dict[str, list[int]], vocab_size: int | None) -> 
                 f"anatomies[{name!r}] holds {wrong}, outside the text tower's vocabulary of {vocab_size}: "
                 "was it made with another tokenizer?"
             )
+
+
+def _check_levels(levels: Any) -> None:
+    """Raise ValueError unless levels are None, or different whole numbers from 0 on, ascending."""
+    if levels is None:
+        return
+    is_list = isinstance(levels, list | tuple) and len(levels) > 0
+    if not is_list or not all(type(level) is int and level >= 0 for level in levels):
+        raise ValueError(
+            f"vision_levels is {levels!r}; a list of feature maps, by their places from 0, is needed, such "
+            "as [3, 4]"
+        )
+    if list(levels) != sorted(set(levels)):
+        raise ValueError(f"vision_levels is {list(levels)}; each map once is needed, the finest first")
+
+
+def _check_normalisation(mean: Any, std: Any) -> None:
+    """Raise ValueError unless both are None, or finite numbers for as many channels, the second above 0."""
+    if mean is None and std is None:
+        return
+    values = (mean, std)
+    numbers = all(
+        isinstance(value, list | tuple)
+        and all(isinstance(x, int | float) and math.isfinite(x) for x in value)
+        for value in values
+    )
+    if not numbers or len(mean) != len(std) or not mean or min(std) <= 0:
+        raise ValueError(
+            f"vision_mean is {mean!r} and vision_std {std!r}; both are needed, a number for each channel, "
+            "and the latter above 0"
+        )
 
 
 def _tower_config(name: str, value: object, default: dict[str, Any]) -> PretrainedConfig:

@@ -15,7 +15,9 @@ from transformers.utils import ModelOutput
 from .configuration_radir import RadIRConfig, check_anatomies
 from .losses import ConditionalLoss, UnconditionalLoss
 from .modeling_base import RadIRPreTrainedModel, load_tower
+from .modeling_centre import RadIRCentre
 from .modeling_fusion import RadIRFusionModel
+from .modeling_linear_fusion import RadIRLinearFusionModel
 from .modeling_text import RadIRTextModel
 from .modeling_vision import RadIRVisionModel, RadIRVisionOutput
 
@@ -62,12 +64,17 @@ class RadIRModel(RadIRPreTrainedModel):
         super().__init__(config)
         self.vision_model = RadIRVisionModel(config)
         self.text_model = RadIRTextModel(config)
-        self.visual_projection = nn.Linear(self.vision_model.hidden_size, config.projection_dim, bias=False)
+        width, fusion = self.vision_model.hidden_size, config.fusion_config
+        self.visual_projection = None
+        if fusion is None or fusion.kind != "linear":  # whose whole-image head stands in its place
+            self.visual_projection = nn.Linear(width, config.projection_dim, bias=False)
         self.text_projection = nn.Linear(self.text_model.hidden_size, config.projection_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
-        self.fusion_model = None
-        if config.fusion_config is not None:
-            self.fusion_model = RadIRFusionModel(config, self.vision_model.hidden_size)
+        self.fusion_model: Any = None
+        if fusion is not None:
+            kinds = {"attention": RadIRFusionModel, "linear": RadIRLinearFusionModel}
+            self.fusion_model = kinds[fusion.kind](config, width)
+        self.centre: RadIRCentre | None = RadIRCentre(config) if config.centred else None
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -124,6 +131,8 @@ class RadIRModel(RadIRPreTrainedModel):
     def fuse(self, tokens: Tensor, grid: tuple[int, int], queries: Tensor) -> Tensor:
         """Image tokens (B, N, Cv) on a grid and queries (Q, d) to (B, Q, d), L2-normalised (eq. 8).
 
+        Centred by the means that the model keeps, if it keeps any; in training mode the losses see them raw.
+
         Raises:
             ValueError: if the model has no fusion, or the shapes do not fit.
         """
@@ -132,7 +141,8 @@ class RadIRModel(RadIRPreTrainedModel):
                 "this model has no fusion (fusion_config is None), so it compares whole images only: ask "
                 "without an anatomy, or load a model that was trained in stage 2"
             )
-        return self.fusion_model(tokens, grid, queries)
+        fused = self.fusion_model(tokens, grid, queries)
+        return fused if self.centre is None or self.training else self.centre.conditional(fused, queries)
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
         """Features (B, d) of whole images (B, C, H, W) or volumes (B, C, D, H, W), L2-normalised."""
@@ -140,7 +150,8 @@ class RadIRModel(RadIRPreTrainedModel):
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Features (T, d) of texts (T, L), L2-normalised."""
-        return F.normalize(self.encode_anatomies(input_ids, attention_mask), dim=-1)
+        text = F.normalize(self.encode_anatomies(input_ids, attention_mask), dim=-1)
+        return text if self.centre is None or self.training else self.centre.text(text)
 
     def get_conditional_features(
         self,
@@ -281,6 +292,13 @@ class RadIRModel(RadIRPreTrainedModel):
         Raises:
             ValueError: if they were encoded without pooling.
         """
+        whole = self._project_image(vision)
+        return whole if self.centre is None or self.training else self.centre.whole(whole)
+
+    def _project_image(self, vision: RadIRVisionOutput) -> Tensor:
+        """The same before centring."""
+        if self.visual_projection is None:
+            return self.fusion_model.whole_images(vision.tokens)
         if vision.pooled is None:
             raise ValueError("these images were encoded with pool=False: encode them with pool=True")
         return F.normalize(self.visual_projection(vision.pooled), dim=-1)

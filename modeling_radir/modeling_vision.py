@@ -4,6 +4,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers.utils import ModelOutput
@@ -51,6 +52,8 @@ class RadIRVisionModel(RadIRPreTrainedModel):
     @property
     def hidden_size(self) -> int:
         """Cv, the width of the tokens."""
+        if self.config.vision_levels is not None:
+            return sum(self._level_widths())
         if self.is_timm:
             return self.tower.timm_model.num_features
         tower_config = self.config.vision_config
@@ -62,6 +65,39 @@ class RadIRVisionModel(RadIRPreTrainedModel):
             f"vision_config of type {tower_config.model_type!r} has neither hidden_size nor hidden_sizes, so "
             "the width of its tokens is not known; give a ViT-like tower, or one of timm by 'timm_wrapper'"
         )
+
+    @property
+    def names_levels(self) -> bool:
+        """Whether the tower's feature maps can be named: any of timm, and those of ViTs of transformers."""
+        settings = self.config.vision_config
+        of_vit = hasattr(settings, "num_hidden_layers") and not hasattr(settings, "depths")
+        return self.is_timm or (of_vit and hasattr(settings, "patch_size") and not self.takes_volumes)
+
+    @property
+    def level_widths(self) -> list[int]:
+        """Channels of the feature maps that the tokens are made of."""
+        if self.config.vision_levels is None:
+            return [self.hidden_size]
+        return self._level_widths()
+
+    def _level_widths(self) -> list[int]:
+        """Channels of the feature maps of config.vision_levels."""
+        levels, tower_config = self.config.vision_levels, self.config.vision_config
+        if not self.names_levels:
+            raise ValueError(
+                f"vision_levels is {list(levels)}, and the feature maps of a tower of type "
+                f"{tower_config.model_type!r} have no names: leave it out, or give a tower of timm or a ViT"
+            )
+        if self.is_timm:
+            known = [about["num_chs"] for about in self.tower.timm_model.feature_info]
+        else:
+            known = [tower_config.hidden_size] * (1 + tower_config.num_hidden_layers)
+        if levels[-1] >= len(known):
+            raise ValueError(
+                f"vision_levels is {list(levels)}, and this tower has {len(known)} feature maps: give places "
+                f"from 0 to {len(known) - 1}"
+            )
+        return [known[level] for level in levels]
 
     @property
     def num_channels(self) -> int:
@@ -86,6 +122,10 @@ class RadIRVisionModel(RadIRPreTrainedModel):
             grid = self._grid(size)
             return RadIRVisionOutput(encoded.last_hidden_state, encoded.pooler_output, grid)
         self._check_images(pixel_values)
+        if self.config.vision_mean is not None:
+            pixel_values = self._normalised(pixel_values)
+        if self.config.vision_levels is not None:
+            return self._from_levels(self._run_levels(pixel_values), pool)
         hidden = self._run_tower(pixel_values)
         output = self._from_map(hidden) if hidden.ndim == 4 else self._from_sequence(hidden, size)
         return output if pool else RadIRVisionOutput(tokens=output.tokens, grid=output.grid)
@@ -111,16 +151,53 @@ class RadIRVisionModel(RadIRPreTrainedModel):
                 f"{tuple(expected)} only: set size in the image processor, or dynamic_img_size in model_args"
             )
 
+    def _normalised(self, pixel_values: Tensor) -> Tensor:
+        """Pixels of -1 to 1 as the tower was trained on them."""
+        mean, std = (
+            torch.tensor(values, dtype=pixel_values.dtype, device=pixel_values.device)[:, None, None]
+            for values in (self.config.vision_mean, self.config.vision_std)
+        )
+        return ((pixel_values + 1) / 2 - mean) / std
+
     def _run_tower(self, pixel_values: Tensor) -> Tensor:
         """The tower's last feature map (B, C, H, W) or sequence (B, prefix + N, Cv)."""
         if self.is_timm:
             return self.tower(pixel_values, do_pooling=False).last_hidden_state
-        arguments = {}
+        return self._run_transformer(pixel_values).last_hidden_state
+
+    def _run_transformer(self, pixel_values: Tensor, **arguments: Any) -> Any:
+        """What a tower of transformers gives."""
         if "interpolate_pos_encoding" in inspect.signature(self.tower.forward).parameters:
             trained = self.config.vision_config.image_size
             trained = (trained, trained) if isinstance(trained, int) else tuple(trained)
             arguments["interpolate_pos_encoding"] = trained != tuple(pixel_values.shape[-2:])
-        return self.tower(pixel_values.to(self.dtype), **arguments).last_hidden_state
+        return self.tower(pixel_values.to(self.dtype), **arguments)
+
+    def _run_levels(self, pixel_values: Tensor) -> list[Tensor]:
+        """The feature maps of config.vision_levels, (B, C, H, W) each."""
+        levels, size = list(self.config.vision_levels), tuple(pixel_values.shape[-2:])
+        self._level_widths()  # a map that is not there is told
+        if self.is_timm:
+            return self.tower.timm_model.forward_intermediates(
+                pixel_values.to(self.dtype), indices=levels, output_fmt="NCHW", intermediates_only=True
+            )
+        states = self._run_transformer(pixel_values, output_hidden_states=True).hidden_states
+        return [self._as_map(states[level], size) for level in levels]
+
+    def _as_map(self, states: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Hidden states (B, prefix + N, C) as a map (B, C, H, W)."""
+        tokens, grid, _ = self._split(states, (size[0], size[1]))
+        return tokens.transpose(1, 2).unflatten(2, grid)
+
+    def _from_levels(self, maps: list[Tensor], pool: bool) -> RadIRVisionOutput:
+        """Tokens on the coarsest map's grid, each level normalised by itself, their channels joined."""
+        grid = min(
+            ((hidden.shape[2], hidden.shape[3]) for hidden in maps), key=lambda size: size[0] * size[1]
+        )
+        cells = [F.adaptive_avg_pool2d(hidden, grid).flatten(2).transpose(1, 2) for hidden in maps]
+        tokens = torch.cat([F.layer_norm(level, level.shape[-1:]) for level in cells], dim=-1)  # (B, N, Cv)
+        pooled = torch.cat(cells, dim=-1).mean(dim=1) if pool else None
+        return RadIRVisionOutput(tokens=tokens, pooled=pooled, grid=grid)
 
     def _from_map(self, hidden: Tensor) -> RadIRVisionOutput:
         if self.is_timm and getattr(self.tower.timm_model, "output_fmt", "NCHW") == "NHWC":
@@ -133,6 +210,12 @@ class RadIRVisionModel(RadIRPreTrainedModel):
         return RadIRVisionOutput(tokens=tokens, pooled=cells.mean(dim=1), grid=grid)
 
     def _from_sequence(self, hidden: Tensor, size: tuple[int, int]) -> RadIRVisionOutput:
+        tokens, grid, prefix = self._split(hidden, size)
+        pooled = hidden[:, 0] if self._has_class_token(prefix) else tokens.mean(dim=1)
+        return RadIRVisionOutput(tokens=tokens, pooled=pooled, grid=grid)
+
+    def _split(self, hidden: Tensor, size: tuple[int, int]) -> tuple[Tensor, tuple[int, int], int]:
+        """The tokens (B, N, Cv) of a sequence, their grid, and how many others stand before them."""
         grid = self._grid(size)
         prefix = hidden.shape[1] - grid[0] * grid[1]
         if prefix < 0 or (self.is_timm and prefix != getattr(self.tower.timm_model, "num_prefix_tokens", 0)):
@@ -140,9 +223,7 @@ class RadIRVisionModel(RadIRPreTrainedModel):
                 f"the tower gave {hidden.shape[1]} tokens for {size} pixels in patches of {self._stride()}; "
                 f"that is no grid of {grid}: give an image size that is a multiple of the patch size"
             )
-        tokens = hidden[:, prefix:]  # (B, N, Cv)
-        pooled = hidden[:, 0] if self._has_class_token(prefix) else tokens.mean(dim=1)
-        return RadIRVisionOutput(tokens=tokens, pooled=pooled, grid=grid)
+        return hidden[:, prefix:], grid, prefix
 
     def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """Tokens down and across of an image of so many pixels."""

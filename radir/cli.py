@@ -5,6 +5,8 @@ import sys
 
 import typer
 
+from radir.commands.adapt import adapt
+from radir.commands.calibrate import calibrate
 from radir.commands.convert import convert_checkpoint, export
 from radir.commands.demo import demo
 from radir.commands.ending import Commands, end
@@ -28,8 +30,8 @@ app.add_typer(
     help="Build a dataset folder: mining, entities, relevance, Parquet.",
 )
 for command in (
-    evaluate, index, search, heat_map, convert_checkpoint, export, export_run, push, demo, score,
-    discover, read
+    adapt, calibrate, evaluate, index, search, heat_map, convert_checkpoint, export, export_run, push, demo,
+    score, discover, read
 ):  # fmt: skip
     app.command()(command)
 

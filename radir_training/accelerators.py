@@ -16,8 +16,10 @@ def build_accelerator(config: TrainConfig, model: RadIRModel) -> Accelerator:
     """
     # The precision stays what a process has set first: without this, no second training could choose its own.
     AcceleratorState._reset_state()
-    # A tower that serves single images and volumes has layers that only the one or the other reach.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=model.vision_model.takes_volumes)
+    # A tower that serves single images and volumes has layers that only the one or the other reach, and one
+    # of which feature maps are taken has layers behind them.
+    has_unused = model.vision_model.takes_volumes or model.config.vision_levels is not None
+    unused = DistributedDataParallelKwargs(find_unused_parameters=has_unused)
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision,
         gradient_accumulation_steps=config.gradient_accumulation,

@@ -81,6 +81,7 @@ def _untrained(config: TrainConfig, vocab_size: int) -> RadIRModel:
         fusion_config=described.fusion_config,
         projection_dim=config.projection_dim,
         text_pooling=config.text_pooling,
+        vision_levels=config.vision_levels or None,
     )
 
 
@@ -102,6 +103,7 @@ def model_config(config: TrainConfig, vocab_size: int) -> RadIRConfig:
         fusion_config=None if config.method == "clip" else config.fusion,
         projection_dim=config.projection_dim,
         text_pooling=config.text_pooling,
+        vision_levels=config.vision_levels or None,
     )
 
 
@@ -227,9 +229,11 @@ _SIZE, _NUMBER = Range(1), Range(0)
 def _trained(where: str) -> tuple[RadIRModel, Any]:
     """A trained model and its processor."""
     try:
-        return RadIRModel.from_pretrained(where), RadIRProcessor.from_pretrained(where)
+        model, processor = RadIRModel.from_pretrained(where), RadIRProcessor.from_pretrained(where)
     except (OSError, KeyError, TypeError, StrictDataclassError) as error:
         raise _not_loaded("model", where, error) from error
+    model.centre, model.config.centred = None, False  # means of features that training changes
+    return model, processor
 
 
 def _tokenizer(config: TrainConfig, texts: Sequence[str]) -> Any:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from dataset_scripts.building.layout import CARD
 
-DEFAULTS = {"relevance": "paper"}  # what they did, of the settings that they did not have
+# What they did, of the settings that they did not have.
+DEFAULTS = {
+    "relevance": "paper",
+    "vision_levels": [],
+    "vision_learning_rate": 0.0,
+    "text_learning_rate": 0.0,
+}
 _PROGRESS = {"stage", "step", "settings", "history"}
 _FILES = re.compile(
     r"progress\.json|model(_\d+)?\.safetensors|optimizer\.bin|scaler\.pt|random_states_\d+\.pkl"

@@ -1,6 +1,7 @@
 """What a run tells while it is under way: its history, the tracker, and a progress bar."""
 
 import json
+import logging
 import math
 import time
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,10 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from dataset_scripts.plumbing.bars import progress_bar
+from radir_training.feature_geometry import LOW_RANK, NARROW_COSINE
 from radir_training.settings import TrainConfig
+
+logger = logging.getLogger(__name__)
 
 
 class Journal:
@@ -65,6 +69,18 @@ class Journal:
         told["images_per_second"] = self._images_per_second(step + 1)
         self._accelerator.log({f"stage{stage}/{name}": value for name, value in told.items()}, step=step)
         self._bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
+
+    def log_validation(self, stage: int, step: int, figures: Mapping[str, float]) -> None:
+        """Tell what was found on the validation split after a step; a collapse of the features is named."""
+        told = {f"stage{stage}/validation/{name}": value for name, value in figures.items()}
+        self._accelerator.log(told, step=step)
+        said = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
+        logger.info("stage %d, after step %d: %s on the validation split", stage, step + 1, said)
+        if figures["mean_cosine"] > NARROW_COSINE or figures["effective_rank"] < LOW_RANK:
+            logger.warning(
+                "stage %d, after step %d: the features hardly tell images apart (%s): lower the learning "
+                "rate, or look at the objective", stage, step + 1, said,
+            )  # fmt: skip
 
     def close(self) -> float:
         """End the tracker; returns the seconds since `open`."""

@@ -12,6 +12,13 @@ from transformers import get_cosine_schedule_with_warmup
 from modeling_radir import RadIRModel
 from radir_training.settings import TrainConfig
 
+# Parts that may learn at a rate of their own, by the setting of it; what is in none has `learning_rate`.
+OWN_RATES = {
+    "learning_rate": "",
+    "fusion_learning_rate": "fusion_model.",
+    "vision_learning_rate": "vision_model.",
+    "text_learning_rate": "text_model.",
+}
 MAX_LOGIT_SCALE = math.log(100)  # CLIP's ceiling: no cosine counts more than a hundredfold
 
 
@@ -41,20 +48,22 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
 
     Args:
         model: whose frozen parameters are left out.
-        config: the fusion may learn at a rate of its own.
+        config: the fusion and the towers may learn at rates of their own.
 
     Returns:
         Groups for torch's optimisers. "setting" names the setting of the learning rate, and "initial_lr", its
         highest value, is what torch's schedules start from in the middle of a run.
     """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    settings = list(OWN_RATES)
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            own_rate = bool(config.fusion_learning_rate) and name.startswith("fusion_model.")
-            groups.setdefault((own_rate, parameter.ndim >= 2), []).append(parameter)
+            own = [place for place, setting in enumerate(settings)
+                   if getattr(config, setting) and name.startswith(OWN_RATES[setting])]  # fmt: skip
+            groups.setdefault((own[-1], parameter.ndim >= 2), []).append(parameter)
     found = []
-    for (own_rate, decays), parameters in sorted(groups.items(), reverse=True):
-        setting = "fusion_learning_rate" if own_rate else "learning_rate"
+    for (place, decays), parameters in sorted(groups.items(), key=lambda group: group[0], reverse=True):
+        setting = settings[place]
         rate = getattr(config, setting)
         decay = config.weight_decay if decays else 0.0
         found.append(

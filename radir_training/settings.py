@@ -38,6 +38,8 @@ class TrainConfig:
     # override the tower's own, and model_type says how to read a repository that has code of its own
     vision: dict = field(default_factory=dict)
     text: dict = field(default_factory=dict)
+    # feature maps of a 2D tower whose tokens are joined, by their places from 0; empty: the last one alone
+    vision_levels: list[int] = field(default_factory=list)
     text_pooling: str = "cls"  # or mean, for a text tower from random weights
     fusion: dict = field(default_factory=dict)  # fields of RadIRFusionConfig
     projection_dim: int = 512  # d of eq. 4
@@ -65,6 +67,8 @@ class TrainConfig:
     stage1_weight: float = 0.0  # stage 2: weight of eq. 6 beside eq. 9, so that a learning tower keeps it
     learning_rate: float = 1e-4
     fusion_learning_rate: float = 0.0  # of the fusion in stage 2; 0: learning_rate
+    vision_learning_rate: float = 0.0  # of the image tower, as where it is pretrained; 0: learning_rate
+    text_learning_rate: float = 0.0  # of the text tower; 0: learning_rate
     weight_decay: float = 0.0  # not of biases, norms and logit_scale
     warmup_steps: int = 1_000  # of each stage, linear; then cosine to zero
     max_grad_norm: float = 0.5
@@ -79,6 +83,8 @@ class TrainConfig:
     workers: int = 0  # processes that read images
     checkpoint_every: int = 500  # steps
     log_every: int = 10  # steps
+    validate_every: int = 0  # steps between two looks at the validation split; 0: none
+    validation_images: int = 300  # of it, at most
     other_processes: bool = False  # resume with another number of processes: other weights
     tracker: str = "tensorboard"  # any of accelerate's, or none
 
@@ -143,7 +149,7 @@ class TrainConfig:
 
 _HOUSEKEEPING = (
     *("dataset", "output_dir", "cache_dir", "cache_images", "cache_volumes", "workers"),
-    *("checkpoint_every", "log_every", "tracker", "other_processes"),
+    *("checkpoint_every", "log_every", "tracker", "other_processes", "validate_every", "validation_images"),
 )
 
 
@@ -179,6 +185,7 @@ RANGES = {
     "vocab_size": _COUNT,
     "max_tokens": Range(3),  # a word between the special tokens
     "image_size": _COUNT,
+    "vision_levels": Range(0),
     "volume_size": _COUNT,
     "spacing_mm": _ABOVE_0,
     "stage1_steps": Range(0),
@@ -190,6 +197,8 @@ RANGES = {
     "stage1_weight": _WEIGHT,
     "learning_rate": _ABOVE_0,
     "fusion_learning_rate": _WEIGHT,
+    "vision_learning_rate": _WEIGHT,
+    "text_learning_rate": _WEIGHT,
     "weight_decay": _WEIGHT,
     "warmup_steps": Range(0),
     "max_grad_norm": _ABOVE_0,
@@ -204,6 +213,8 @@ RANGES = {
     "workers": Range(0),
     "checkpoint_every": _COUNT,
     "log_every": _COUNT,
+    "validate_every": Range(0),
+    "validation_images": Range(10),
 }
 
 

@@ -1,7 +1,7 @@
 """The subcommands of `radir`, one module for each thing that users do; `radir.cli` gathers them.
 
-`build` (one subcommand for each source, found by `sources`), `evaluate`, `search`, `convert`, `push`, `score`
-`read` and `demo`; `options` is what they share, and `ending` how each of them ends.
+`build` (one subcommand for each source, found by `sources`), `adapt`, `calibrate`, `evaluate`, `search`,
+`convert`, `push`, `score`, `read` and `demo`; `options` is what they share, and `ending` how each ends.
 """
 
 import os

@@ -211,13 +211,20 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def _fusion(fusion: dict[str, Any]) -> str:
+    if fusion.get("kind") == "linear":
+        heads, basis = fusion["num_conditions"], fusion["basis_size"]
+        return f"{heads:,} linear heads of {fusion['hidden_size'] // 2} numbers, on {basis:,} of an image"
+    return f"cross-attention, {_sizes(fusion)}"
+
+
 def _architecture(facts: ModelInfo) -> str:
     config = facts.config
     fusion = config.get("fusion_config") or {}
     kinds = {
         "vision_model": _tower(config.get("vision_config") or {}),
         "text_model": _tower(config.get("text_config") or {}),
-        "fusion_model": f"cross-attention, {_sizes(fusion)}",
+        "fusion_model": _fusion(fusion),
     }
     rows = [
         f"| {_PARTS.get(part, plain(part))} | {kinds.get(part, '')} | {count:,} |"
@@ -284,8 +291,8 @@ _SHARING = {
 
 
 def _losses(training: dict[str, Any]) -> str:
-    """The last loss of each stage."""
-    last = {entry["stage"]: entry for entry in training.get("history", [])}
+    """The last loss of each stage; an adapted model has none."""
+    last = {entry["stage"]: entry for entry in training.get("history", []) if "loss" in entry}
     return " ".join(
         f"Stage {stage}: {entry['step'] + 1:,} steps, last loss {entry['loss']:.4f}."
         for stage, entry in sorted(last.items())

@@ -68,6 +68,19 @@ def test_every_parameter_that_learns_is_in_one_group_and_the_fusion_has_its_own_
         assert fusion == {group["lr"] == 1e-2}
 
 
+def test_towers_may_learn_at_rates_of_their_own() -> None:
+    config = settings(learning_rate=1e-3, vision_learning_rate=1e-5, text_learning_rate=1e-4)
+    model = tiny(config)
+    set_learning(model, 1, config)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for group in parameter_groups(model, config):
+        parts = {names[id(parameter)].split(".")[0] for parameter in group["params"]}
+        if group["lr"] == 1e-3:
+            assert parts <= {"visual_projection", "text_projection", "logit_scale"}
+        else:
+            assert parts == {{1e-5: "vision_model", 1e-4: "text_model"}[group["lr"]]}
+
+
 def rates(steps: int, warmup: int, start: int = 0) -> list[float]:
     optimizer = build_optimizer(nn.Linear(2, 2), settings(learning_rate=1.0))
     schedule = build_schedule(optimizer, warmup, steps, start)

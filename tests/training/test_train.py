@@ -18,6 +18,7 @@ from transformers import AutoModel, AutoProcessor, BertConfig, BertModel, ViTCon
 
 import train_accelerate
 from dataset_scripts.building.built_dataset import BuiltDataset
+from modeling_radir import RadIRModel
 from radir_training.optimisation import set_learning
 from radir_training.settings import load_config
 from radir_training.tokenizer import learn_tokenizer
@@ -411,3 +412,13 @@ def test_an_unknown_name_in_the_yaml_is_refused(tmp_path: Path) -> None:
     path.write_text("lerning_rate: 1\n")
     with pytest.raises(ValueError, match="lerning_rate"):
         load_config([str(path)])
+
+
+def test_tokens_of_several_feature_maps_are_trained_on(config: list[str], tmp_path: Path) -> None:
+    path = Path(config[0])
+    settings = yaml.safe_load(path.read_text())
+    settings["vision"]["num_hidden_layers"] = 2
+    path.write_text(yaml.safe_dump(settings | {"vision_levels": [1, 2]}))
+    model = RadIRModel.from_pretrained(train(load_config([*config, "--output_dir", str(tmp_path / "out")])))
+    assert model.config.vision_levels == [1, 2]
+    assert model.fusion_model.memory_projection.in_features == 2 * settings["vision"]["hidden_size"]
