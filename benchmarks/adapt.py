@@ -2,6 +2,9 @@
 
     python benchmarks/adapt.py found --dataset runs/open-i --encoder runs/lite0 --image-size 256 \\
         --model runs/clip-cxr-open-i > benchmarks/results/adapt-open-i.md
+    python benchmarks/adapt.py found --dataset runs/demo/phantom-cxr --encoder runs/demo/radir-cxr-phantom \\
+        --level 2 --level 3 --level 4 --model runs/demo/radir-cxr-phantom \\
+        --model runs/demo/clip-cxr-phantom > benchmarks/results/adapt-phantom-cxr.md
     python benchmarks/adapt.py cost > benchmarks/results/adapt.md
 
 `found` adapts an encoder with three seeds and evaluates the models, those given, and the encoder's own
@@ -40,7 +43,8 @@ def found(arguments: argparse.Namespace) -> None:
             done = subprocess.run(
                 [radir, "adapt", "--encoder", arguments.encoder, "--dataset", arguments.dataset,
                  "--out", folder, "--image-size", str(arguments.image_size), "--seed", str(seed),
-                 "--cache", f"{work}/tokens"],
+                 "--cache", f"{work}/tokens",
+                 *(word for level in arguments.level for word in ("--level", level))],
                 check=True, stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
             lines.append(
@@ -106,6 +110,7 @@ def main() -> None:
     parser.add_argument("--dataset")
     parser.add_argument("--encoder")
     parser.add_argument("--image-size", type=int, default=0)
+    parser.add_argument("--level", action="append", default=[], help="a feature map; may be repeated")
     parser.add_argument("--model", action="append", default=[], help="beside it; may be repeated")
     parser.add_argument("--work", type=Path, help="where the models are made; a temporary folder by default")
     parser.add_argument("--of", type=int, help=argparse.SUPPRESS)

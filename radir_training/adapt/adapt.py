@@ -36,7 +36,7 @@ from radir_training.run_folder import MODEL_KIND
 logger = logging.getLogger(__name__)
 
 RELEVANCE = "content"  # that the heads are taught, and chosen by
-PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
+PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _DEFAULT_PENALTY = 1.0  # without a validation split
 LEAST_TEXTS = 30  # of a condition in the training split, for a head of its own
 TRAIN, VALIDATION = "train", "validation"

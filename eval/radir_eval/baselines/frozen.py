@@ -18,6 +18,7 @@ from transformers import PretrainedConfig
 
 from modeling_radir.inference import check_model
 from modeling_radir.modeling_base import load_tower
+from modeling_radir.modeling_radir import RadIRModel
 from modeling_radir.modeling_vision import RadIRVisionModel
 from modeling_radir.processing_radir import RadIRProcessor
 from radir_eval.baselines.base import Baseline, BaselineEmbeddings, best_device, unit
@@ -77,7 +78,7 @@ class FrozenTower(Baseline):
         start = dict(_start_of(location))
         if (where := start.pop(_PRETRAINED, None)) is not None:
             try:
-                vision.tower = load_tower(where, **start)
+                vision.tower = _tower_at(where, start)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"the image tower {where}, which {location} was trained from, cannot be loaded: {error}; "
@@ -144,6 +145,13 @@ def _is_radir(location: str | Path) -> bool:
     except (OSError, ValueError):
         return False
     return str(config.get("model_type", "")) == RadIRVisionModel.config_class.model_type
+
+
+def _tower_at(where: str, settings: dict[str, Any]) -> Any:
+    """The tower of a folder or Hub id; of a RadIR model, which was adapted further, its image tower."""
+    if _is_radir(where):
+        return RadIRModel.from_pretrained(where).vision_model.tower
+    return load_tower(where, **settings)
 
 
 def _start_of(location: str | Path) -> dict[str, Any]:

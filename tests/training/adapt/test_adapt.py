@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from radir_eval.baselines.frozen import FrozenTower
 from transformers import AutoModel, AutoProcessor, ViTConfig, ViTModel
 
 from dataset_scripts.building.built_dataset import BuiltDataset
@@ -217,3 +218,14 @@ def test_bad_input_ends_with_a_sentence(
     told = run("--encoder", encoder, "--dataset", data, "--out", adapted.folder, "--seed", 1)
     assert "another" in told and "seed" in told
     assert not (tmp_path / "model").exists()
+
+
+def test_the_frozen_floor_of_an_adapted_model_is_the_encoder_it_was_made_from(
+    adapted: SimpleNamespace, data: Path, tmp_path: Path
+) -> None:
+    further = tmp_path / "further"
+    adapt(AdaptSettings(str(adapted.folder), basis_size=20, head_size=8), data, further, progress=False)
+    own = RadIRModel.from_pretrained(adapted.folder).vision_model.tower.state_dict()
+    for folder in (adapted.folder, further):
+        found = FrozenTower.load(folder, "cpu").tower.tower.state_dict()
+        assert own and all(value.equal(own[name]) for name, value in found.items())
